@@ -1,0 +1,49 @@
+"""Cameras, rays, Gaussians and the frame they live in."""
+
+from diffgs_jax.geometry.cameras import (
+    Cameras,
+    intrinsics_from_fov,
+    look_at,
+    orbit,
+    spherical_position,
+    world_to_camera,
+)
+from diffgs_jax.geometry.gaussians import Gaussians, covariances, rotation_matrices
+from diffgs_jax.geometry.object_frame import (
+    ObjectRig,
+    condition_camera,
+    denoised_cameras,
+    normalize_points,
+    turn_to_azimuth_zero,
+)
+from diffgs_jax.geometry.rays import RayEmbedding, Rays, closest_point_to_origin, embed_rays, pixel_rays
+from diffgs_jax.geometry.spherical_harmonics import sh_from_color, sh_to_color, spherical_harmonics
+from diffgs_jax.geometry.views import OBJECT, SCENE, Views
+
+__all__ = [
+    "OBJECT",
+    "SCENE",
+    "Cameras",
+    "Gaussians",
+    "ObjectRig",
+    "RayEmbedding",
+    "Rays",
+    "Views",
+    "closest_point_to_origin",
+    "condition_camera",
+    "covariances",
+    "denoised_cameras",
+    "embed_rays",
+    "intrinsics_from_fov",
+    "look_at",
+    "normalize_points",
+    "orbit",
+    "pixel_rays",
+    "rotation_matrices",
+    "sh_from_color",
+    "sh_to_color",
+    "spherical_harmonics",
+    "spherical_position",
+    "turn_to_azimuth_zero",
+    "world_to_camera",
+]

@@ -1,0 +1,30 @@
+"""Posed views: what a dataset delivers and what the denoiser reads."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int32
+
+from diffgs_jax.geometry.cameras import Cameras
+
+OBJECT, SCENE = 0, 1
+"""Values of `Views.domain`."""
+
+
+class Views(NamedTuple):
+    """A batch of sets of posed views.
+
+    Attributes:
+        images: `[b, v, h, w, 3]` in [0, 1], on their background.
+        cameras: `[b, v]`, in the object frame for objects (`object_frame.py`).
+        is_condition: `[b, v]`, True where the view is given clean, False where it is denoised. Its position in the
+            list means nothing; a sample may have any number of condition views, none included.
+        domain: `[b]`, `OBJECT` or `SCENE`.
+        alphas: `[b, v, h, w]` coverage in [0, 1], or None where it is not known.
+    """
+
+    images: Float[Array | np.ndarray, "b v h w 3"]
+    cameras: Cameras
+    is_condition: Bool[Array | np.ndarray, "b v"]
+    domain: Int32[Array | np.ndarray, "b"]
+    alphas: Float[Array | np.ndarray, "b v h w"] | None = None
