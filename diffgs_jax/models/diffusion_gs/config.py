@@ -1,0 +1,85 @@
+"""Settings of the DiffusionGS family: data only, no arrays, hashable, so that a config can be a static jit argument."""
+
+import dataclasses
+from typing import Literal
+
+from diffgs_jax.geometry import RayEmbedding
+
+Domain = Literal["object", "scene"]
+"""What a Gaussian decoder is for. `Views.domain` holds the same as numbers: `OBJECT` = 0, `SCENE` = 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """The transformer between the posed views and the raw parameters of the Gaussians."""
+
+    width: int = 256
+    """Features of a token."""
+    layers: int = 6
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads; divides the width."""
+    mlp_ratio: int = 4
+    """Hidden features of a block's MLP, as a multiple of the width."""
+    patch_size: int = 8
+    """Side of a token's patch, pixels; divides the image's height and width."""
+    stride: int = 1
+    """One Gaussian for each stride × stride pixels; divides the patch size. The published network has 1."""
+    free_gaussians: int = 2
+    """Gaussians that belong to no pixel, one learned token each."""
+    sh_degree: int = 0
+    """Degree of the spherical harmonics of the colours, 0 to 3."""
+    domains: tuple[Domain, ...] = ("object",)
+    """Which Gaussian decoders there are. The trunk is shared; a decoder learns from its own domain's samples only."""
+    ray_embedding: RayEmbedding = "rppc"
+    """How rays enter: `rppc` = (d, o − (o·d)d), `plucker` = (o × d, d)."""
+    condition_channel: bool = True
+    """Append a channel that is 1 on condition views. The published network has none and ignores the flag."""
+    initialization: Literal["gated", "published"] = "gated"
+    """`gated`: blocks start as the identity and Gaussians at their offsets; `published`: normal, std 0.02, everywhere."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type that the trunk computes in. Parameters, norms, softmax, time embedding and Gaussians are float32."""
+    remat: bool = False
+    """Recompute each block's activations in the backward pass: less memory for a third more time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DistanceLaw:
+    """How far along its ray a Gaussian lies, from the decoder's output a (the mean of its three position channels)."""
+
+    kind: Literal["reference_point", "near_far"] = "reference_point"
+    """`reference_point`: u = (2σ(a) − 1)·reach − o·d; `near_far`: u = near + σ(a)(far − near)."""
+    reach: float = 1.8
+    """Largest distance from the ray's point nearest the origin, world units (`reference_point` only)."""
+    near: float = 0.1
+    """Smallest distance from the camera, world units (`near_far` only)."""
+    far: float = 4.2
+    """Largest distance from the camera, world units (`near_far` only)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianConfig:
+    """What the decoders' raw outputs mean. The defaults are the published ones."""
+
+    object_distance: DistanceLaw = DistanceLaw()
+    """Where an object's Gaussians lie on their rays."""
+    scene_distance: DistanceLaw = DistanceLaw(kind="near_far", near=0.0, far=500.0)
+    """Where a scene's Gaussians lie on their rays."""
+    scale_offset: float = -2.3
+    """Log of the scale at a raw output of 0: scales = exp(min(a + scale_offset, scale_limit)), world units."""
+    scale_limit: float = -1.2
+    """Log of the largest scale."""
+    opacity_offset: float = -2.0
+    """Logit of the opacity at a raw output of 0: opacities = σ(a + opacity_offset)."""
+    clip_objects: bool = True
+    """In training, clip the means of objects to [−1, 1]³, the cube that the object frame fits in."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionGSConfig:
+    """A DiffusionGS model (Cai et al., ICCV 2025, arXiv 2411.14384)."""
+
+    network: NetworkConfig = NetworkConfig()
+    """The transformer."""
+    gaussians: GaussianConfig = GaussianConfig()
+    """What its outputs mean."""
