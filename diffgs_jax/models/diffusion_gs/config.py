@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from diffgs_jax.diffusion import ScheduleConfig, TimestepSampling
 from diffgs_jax.geometry import RayEmbedding
 
 Domain = Literal["object", "scene"]
@@ -33,10 +34,13 @@ class NetworkConfig:
     """Which Gaussian decoders there are. The trunk is shared; a decoder learns from its own domain's samples only."""
     ray_embedding: RayEmbedding = "rppc"
     """How rays enter: `rppc` = (d, o − (o·d)d), `plucker` = (o × d, d)."""
+    modulation: Literal["shared", "block"] = "shared"
+    """Where a block's adaLN comes from: `block`: its own projection of the timestep (published; 6·width² parameters a
+    layer); `shared`: one projection for all blocks and a learned offset for each (PixArt-α, section 2.3)."""
     condition_channel: bool = True
     """Append a channel that is 1 on condition views. The published network has none and ignores the flag."""
     initialization: Literal["gated", "published"] = "gated"
-    """`gated`: blocks start as the identity and Gaussians at their offsets; `published`: normal, std 0.02, everywhere."""
+    """`gated`: blocks start as the identity, Gaussians at their offsets; `published`: normal, std 0.02, everywhere."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that the trunk computes in. Parameters, norms, softmax, time embedding and Gaussians are float32."""
     remat: bool = False
@@ -76,6 +80,34 @@ class GaussianConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DiffusionConfig:
+    """How views are noised in training. The network predicts the clean views (x0), noised in [0, 1] as published."""
+
+    schedule: ScheduleConfig = ScheduleConfig()
+    """The noise schedule."""
+    timestep_sampling: TimestepSampling = "uniform"
+    """Which timesteps are trained at: `uniform` as published, or `logit_normal`."""
+    timestep_shift: float = 1.0
+    """Above 1, high noise is trained more often than low."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of the loss. L_de, the colour error of the denoised views, has weight 1."""
+
+    novel: float = 1.0
+    """Weight of L_nv, the same error on views the network never sees."""
+    alpha: float = 0.0
+    """Weight of the squared error of the coverage, on both kinds of views; 0 as published."""
+    distance_warmup: int = 0
+    """Steps at the start in which L_pd, on objects alone, replaces everything else."""
+    distance_deviation: float = 0.5
+    """σ₀ of L_pd, world units: the spread of the distances that it draws to."""
+    supervised_noisy_views: int = 0
+    """Noisy views of a sample that are rendered and compared, drawn anew each step; 0 takes all of them."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DiffusionGSConfig:
     """A DiffusionGS model (Cai et al., ICCV 2025, arXiv 2411.14384)."""
 
@@ -83,3 +115,9 @@ class DiffusionGSConfig:
     """The transformer."""
     gaussians: GaussianConfig = GaussianConfig()
     """What its outputs mean."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """How views are noised."""
+    losses: LossConfig = LossConfig()
+    """What it is trained to do."""
+    background: float = 1.0
+    """Grey level in [0, 1] that renderings are composited on; the data's must be the same."""
