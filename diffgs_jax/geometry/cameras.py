@@ -64,7 +64,9 @@ def look_at(
 
 
 def spherical_position(
-    azimuth: Float[np.ndarray, "*batch"], elevation: Float[np.ndarray, "*batch"], distance: Float[np.ndarray, "*batch"]
+    azimuth: Float[np.ndarray, "*batch"] | float,
+    elevation: Float[np.ndarray, "*batch"] | float,
+    distance: Float[np.ndarray, "*batch"] | float,
 ) -> Float[np.ndarray, "*batch 3"]:
     """Returns points at `distance` from the origin; angles in radians, azimuth from +x towards +y, elevation up."""
     azimuth, elevation, distance = np.broadcast_arrays(azimuth, elevation, distance)

@@ -1,0 +1,147 @@
+"""The settings of a whole run: loading, command-line overrides, and the trip through JSON and back."""
+
+import dataclasses
+import difflib
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import cattrs
+import tyro
+
+from diffgs_jax.data import DataConfig
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import ObjectRig
+from diffgs_jax.models import KINDS, ModelConfig
+from diffgs_jax.training.config import OptimizerConfig, RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything a run depends on. What sampling needs of it travels inside every checkpoint."""
+
+    model: ModelConfig
+    """The model family and its settings."""
+    data: DataConfig = DataConfig()
+    """What is learned from."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How the weights move."""
+    run: RunConfig = RunConfig()
+    """How long, and what is written."""
+    rig: ObjectRig = ObjectRig()
+    """The cameras that sampling uses for a picture without a pose."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that contradict each other.
+
+        Raises:
+            UserError: names the two settings.
+        """
+        network = self.model.network
+        if self.data.resolution % network.patch_size or network.patch_size % network.stride:
+            raise UserError(
+                f"data.resolution {self.data.resolution} must be a multiple of model.network.patch_size "
+                f"{network.patch_size}, and that of model.network.stride {network.stride}"
+            )
+        if self.data.background != self.model.background:
+            raise UserError(
+                f"data.background {self.data.background} and model.background {self.model.background} must be equal"
+            )
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+_base = cattrs.Converter(forbid_extra_keys=True)
+
+
+def _unstructure_model(model: ModelConfig) -> dict[str, Any]:
+    kind = next(name for name, kind in KINDS.items() if type(model) is kind)
+    return {"kind": kind, **_base.unstructure(model)}
+
+
+def _structure_model(tagged: dict[str, Any], _: type) -> ModelConfig:
+    fields = dict(tagged)
+    kind = fields.pop("kind", None)
+    if kind not in KINDS:
+        raise ValueError(f"unknown model kind {kind!r}; known are {', '.join(KINDS)}")
+    return _base.structure(fields, KINDS[kind])
+
+
+for _kind in KINDS.values():
+    _converter.register_unstructure_hook(_kind, _unstructure_model)
+    _converter.register_structure_hook(_kind, _structure_model)
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Returns what JSON can say of a config; the model carries its family as `kind`."""
+    return _converter.unstructure(config)
+
+
+def from_dict(fields: dict[str, Any], source: str = "config") -> TrainConfig:
+    """Builds a config from what `to_dict` returned.
+
+    Args:
+        fields: nested dictionaries; missing fields take their defaults.
+        source: where the fields came from, for the error.
+
+    Raises:
+        DataError: names every field that is unknown or of the wrong type.
+    """
+    try:
+        return _converter.structure(fields, TrainConfig)
+    except cattrs.BaseValidationError as error:
+        raise DataError(f"{source}: {'; '.join(cattrs.transform_error(error, path='config'))}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{source}: {error}") from error
+
+
+def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Runs `get_config()` of a Python file and applies command-line overrides.
+
+    Args:
+        path: a file such as `configs/quickstart.py`.
+        overrides: for example `["--run.steps", "100"]`.
+
+    Raises:
+        UserError: if the file is missing, has no `get_config`, or an override names no field.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no config file {path}")
+    spec = importlib.util.spec_from_file_location(f"diffgs_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"config file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"config file {path} defines no get_config()")
+    return apply_overrides(module.get_config(), overrides)
+
+
+def apply_overrides(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """Returns a config with `--section.field value` pairs applied.
+
+    Raises:
+        UserError: if an override names no field; the nearest field is suggested.
+        SystemExit: if a value does not fit its field (code 2), or for `--help` (code 0).
+    """
+    known = {f"--{name}" for name in flatten(to_dict(config)) if name != "model.kind"}
+    for word in overrides:
+        name = word.split("=", 1)[0].replace("_", "-")
+        if not name.startswith("--") or name == "--help":
+            continue
+        options = {option.replace("_", "-"): option for option in known}
+        positive = name.replace(".no-", ".", 1)  # tyro spells a false flag --section.no-field
+        if name not in options and positive not in options:
+            close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+            hint = f"; did you mean {options[close[0]]}?" if close else "; --help lists them"
+            raise UserError(f"unknown config field {word.split('=', 1)[0]}{hint}")
+    return tyro.cli(TrainConfig, default=config, args=list(overrides), prog="python -m diffgs_jax.train")
+
+
+def flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns `{"section.field": value}` of nested dictionaries, as overrides spell the names."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,26 @@
+"""Model families. Everything outside this room reaches one through `family`."""
+
+from types import ModuleType
+
+from diffgs_jax.models import diffusion_gs
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
+
+ModelConfig = DiffusionGSConfig
+"""The settings of any family; a union once there is a second one."""
+
+KINDS: dict[str, type[ModelConfig]] = {"diffusion_gs": DiffusionGSConfig}
+"""The tag that a stored config carries for each family."""
+
+
+def family(config: ModelConfig) -> ModuleType:
+    """Returns the module of the family that `config` belongs to.
+
+    Every family offers `init(config, key)`, `loss(config, params, frozen, batch, key, step)` and
+    `denoiser(config, params, views)`.
+    """
+    match config:
+        case DiffusionGSConfig():
+            return diffusion_gs
+
+
+__all__ = ["KINDS", "ModelConfig", "family"]

@@ -1,0 +1,86 @@
+"""DiffusionGS: a transformer that denoises posed views by way of the Gaussians it renders them from."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, PRNGKeyArray
+
+from diffgs_jax.diffusion import Denoise, Prediction
+from diffgs_jax.geometry import Views
+from diffgs_jax.models.diffusion_gs import losses
+from diffgs_jax.models.diffusion_gs.config import (
+    DiffusionConfig,
+    DiffusionGSConfig,
+    DistanceLaw,
+    Domain,
+    GaussianConfig,
+    LossConfig,
+    NetworkConfig,
+)
+from diffgs_jax.models.diffusion_gs.denoiser import init_params, predict_gaussians, raw_gaussians
+from diffgs_jax.rasterizer import render
+
+
+def init(config: DiffusionGSConfig, key: PRNGKeyArray) -> dict[str, Any]:
+    """Returns fresh weights, nested dictionaries of float32 arrays."""
+    return init_params(config, key)
+
+
+def loss(
+    config: DiffusionGSConfig,
+    params: dict[str, Any],
+    frozen: dict[str, Any],
+    batch: Any,
+    key: PRNGKeyArray,
+    step: Int32[Array, ""],
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Returns the scalar to descend and what to log; see `losses.loss`.
+
+    Args:
+        config: the model's settings.
+        params: its weights.
+        frozen: weights that are used but not trained.
+        batch: has `inputs` and `novel`, both `Views` (`diffgs_jax.data.Batch`).
+        key: draws timesteps and noise.
+        step: optimizer steps done.
+    """
+    return losses.loss(config, params, frozen, batch.inputs, batch.novel, key, step)
+
+
+def denoiser(config: DiffusionGSConfig, params: dict[str, Any], views: Views) -> Denoise:
+    """Returns the function that samplers call: `(x_t [b, v, h, w, 3], t [b]) -> Prediction(x0, Gaussians)`.
+
+    Args:
+        config: the model's settings.
+        params: its weights.
+        views: clean images where `is_condition`; the other images are not read. x0 is the rendering of the predicted
+            Gaussians at the noisy views, and the given image at the condition views, which therefore stay clean
+            whatever the sampler does to them.
+    """
+    images = jnp.asarray(views.images)
+    is_condition = jnp.asarray(views.is_condition)[..., None, None, None]
+    height, width = images.shape[2:4]
+
+    def denoise(x_t: Float[Array, "b v h w 3"], t: Int32[Array, "b"]) -> Prediction:
+        shown = views._replace(images=jnp.where(is_condition, images, x_t))
+        gaussians = predict_gaussians(config, params, shown, t)
+        rendering = render(gaussians, views.cameras, height=height, width=width, background=config.background)
+        return Prediction(jnp.where(is_condition, images, rendering.image), gaussians)
+
+    return denoise
+
+
+__all__ = [
+    "DiffusionConfig",
+    "DiffusionGSConfig",
+    "DistanceLaw",
+    "Domain",
+    "GaussianConfig",
+    "LossConfig",
+    "NetworkConfig",
+    "denoiser",
+    "init",
+    "loss",
+    "predict_gaussians",
+    "raw_gaussians",
+]

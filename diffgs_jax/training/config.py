@@ -1,0 +1,51 @@
+"""Settings of a training run that do not depend on the model family."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up, a cosine decay to zero at the run's last step, and an average of the weights."""
+
+    learning_rate: float = 4e-4
+    """Peak step size."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate rises linearly from zero."""
+    final_fraction: float = 0.02
+    """Learning rate at the last step, as a fraction of the peak."""
+    weight_decay: float = 0.01
+    """Decoupled decay, applied to matrices only."""
+    beta1: float = 0.9
+    """Decay of the gradient's average."""
+    beta2: float = 0.95
+    """Decay of the squared gradient's average."""
+    clip_norm: float = 0.5
+    """Gradients are scaled down to this global norm."""
+    ema_decay: float = 0.998
+    """Decay of the exponential average of the weights that samples are drawn from; it starts lower and rises to this."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """How long to train, what to write, and where."""
+
+    folder: str = "runs/quickstart"
+    """Run folder: settings, metrics, grids and checkpoints. The same command continues what is there."""
+    steps: int = 2000
+    """Optimizer steps of the whole run, before and after any interruption."""
+    seed: int = 0
+    """Seeds initialisation, noise and timesteps; the data has its own."""
+    log_every: int = 20
+    """Steps between lines of metrics.jsonl and the TensorBoard file."""
+    grid_every: int = 500
+    """Steps between sample grids (`grids/*.png`) of test objects; 0 writes none."""
+    grid_objects: int = 4
+    """Test objects in a grid."""
+    grid_sampler_steps: int = 10
+    """DDIM steps a grid is sampled with."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; the last step always writes one."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
+    init_from: str = ""
+    """A checkpoint directory whose averaged weights this run starts from; empty starts from random weights."""
