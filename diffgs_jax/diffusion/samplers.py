@@ -10,6 +10,7 @@ so a sampler is four columns of coefficients, computed once in float64, and one 
 
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
@@ -49,7 +50,7 @@ def make_sampler(
     steps: int = 30,
     *,
     eta: float = 0.0,
-    spacing: Spacing = "linspace",
+    spacing: Spacing | None = None,
 ) -> Sampler:
     """Computes the coefficients of a sampler; its last step lands on the prediction itself, without noise.
 
@@ -58,7 +59,9 @@ def make_sampler(
         kind: the rule.
         steps: number of denoiser calls, 1 to `schedule.steps`.
         eta: how random DDIM is, in [0, 1]; the other samplers have no such choice.
-        spacing: which timesteps are visited.
+        spacing: which timesteps are visited. None is "linspace", as published, but "trailing" for dpm: with few steps
+            the last stride of linspace, down to t = 0, is several times longer in log σ than the one before, too far
+            for a multistep rule to extrapolate.
 
     Raises:
         UserError: if a setting is out of range.
@@ -67,6 +70,8 @@ def make_sampler(
         raise UserError(f"eta is a setting of the ddim sampler; leave it at 0 for {kind}")
     if not 0.0 <= eta <= 1.0:
         raise UserError(f"eta is {eta}; give 0 to 1")
+    if spacing is None:
+        spacing = "trailing" if kind == "dpm" else "linspace"
     respaced = respace(schedule, steps, spacing)
     if kind == "ddpm":
         ascending = _ancestral(respaced)
@@ -76,7 +81,7 @@ def make_sampler(
         ascending = _multistep(respaced)
     else:
         raise UserError(f"sampler is {kind!r}; give one of ddim, ddpm, dpm")
-    return Sampler(*(None if column is None else np.flip(column) for column in ascending))
+    return jax.tree.map(np.flip, ascending)
 
 
 def _ancestral(schedule: Schedule) -> Sampler:

@@ -116,12 +116,10 @@ def _run(
     keep: bool,
 ) -> tuple[Prediction, PyTree]:
     """Runs all steps, keeping the prediction of every one if asked to."""
-    if sampler.noise is not None and key is None:
-        raise ValueError("this sampler adds noise at every step: give a key")
 
     def advance(state: SamplerState, index: Array) -> tuple[SamplerState, Array | None]:
         noise = None
-        if sampler.noise is not None:
+        if sampler.noise is not None and key is not None:
             noise = jax.random.normal(jax.random.fold_in(key, index), x_T.shape, x_T.dtype)
         state = sampler_step(denoise, sampler, index, state, noise)
         if on_step is not None:
