@@ -1,0 +1,140 @@
+"""The .ply is held against an independent reader, `plyfile`, and the layout in the 3DGS paper's code."""
+
+import numpy as np
+import plyfile
+import pytest
+
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import Gaussians
+from diffgs_jax.interop import read_ply, write_ply
+
+BASE = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
+TAIL = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+
+
+def random_gaussians(count=50, degree=0, seed=0):
+    draw = np.random.default_rng(seed)
+    return Gaussians(
+        means=draw.normal(size=(count, 3)).astype(np.float32),
+        rotations=draw.normal(size=(count, 4)).astype(np.float32),
+        scales=np.exp(draw.normal(-3, 1, (count, 3))).astype(np.float32),
+        opacities=draw.uniform(0.01, 0.99, count).astype(np.float32),
+        sh=draw.normal(size=(count, (degree + 1) ** 2, 3)).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_independent_reader(tmp_path, degree):
+    gaussians = random_gaussians(degree=degree)
+    assert write_ply(tmp_path / "a.ply", gaussians) == 50
+    data = plyfile.PlyData.read(tmp_path / "a.ply")
+    assert (data.text, data.byte_order) == (False, "<")
+    (vertex,) = data.elements
+    rest = [f"f_rest_{i}" for i in range(3 * ((degree + 1) ** 2 - 1))]
+    assert [p.name for p in vertex.properties] == BASE + rest + TAIL
+    assert {p.val_dtype for p in vertex.properties} == {"f4"}
+    assert all(np.isfinite(vertex[p.name]).all() for p in vertex.properties)
+
+    def columns(*names):
+        return np.stack([vertex[name] for name in names], -1)
+
+    np.testing.assert_array_equal(columns("x", "y", "z"), gaussians.means)
+    np.testing.assert_array_equal(columns("nx", "ny", "nz"), 0)
+    np.testing.assert_array_equal(columns("f_dc_0", "f_dc_1", "f_dc_2"), gaussians.sh[:, 0])
+    np.testing.assert_allclose(1 / (1 + np.exp(-vertex["opacity"])), gaussians.opacities, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(columns(*TAIL[1:4])), gaussians.scales, rtol=1e-5)
+    unit = gaussians.rotations / np.linalg.norm(gaussians.rotations, axis=-1, keepdims=True)
+    np.testing.assert_allclose(columns(*TAIL[4:]), unit, atol=1e-6)
+    if degree:  # all of red's coefficients, then all of green's, then all of blue's
+        per_channel = len(rest) // 3
+        np.testing.assert_array_equal(vertex[f"f_rest_{per_channel}"], gaussians.sh[:, 1, 1])
+        np.testing.assert_array_equal(vertex["f_rest_1"], gaussians.sh[:, 2, 0])
+
+
+@pytest.mark.parametrize("degree", [0, 3])
+def test_round_trip(tmp_path, degree):
+    gaussians = random_gaussians(degree=degree)
+    write_ply(tmp_path / "a.ply", gaussians)
+    back = read_ply(tmp_path / "a.ply")
+    np.testing.assert_array_equal(back.means, gaussians.means)
+    np.testing.assert_array_equal(back.sh, gaussians.sh)
+    np.testing.assert_allclose(back.scales, gaussians.scales, rtol=1e-5)
+    np.testing.assert_allclose(back.opacities, gaussians.opacities, rtol=1e-5)
+    unit = gaussians.rotations / np.linalg.norm(gaussians.rotations, axis=-1, keepdims=True)
+    np.testing.assert_allclose(back.rotations, unit, atol=1e-6)
+    assert all(leaf.dtype == np.float32 for leaf in back)
+
+
+def test_extremes_stay_finite(tmp_path):
+    gaussians = random_gaussians(3)._replace(
+        opacities=np.asarray([0.0, 1.0, 0.5], np.float32),
+        scales=np.asarray([[0.0, 1e-30, 1.0]] * 3, np.float32),
+        rotations=np.zeros((3, 4), np.float32),
+    )
+    write_ply(tmp_path / "a.ply", gaussians)
+    back = read_ply(tmp_path / "a.ply")
+    assert all(np.isfinite(leaf).all() for leaf in back)
+    np.testing.assert_allclose(back.opacities, [0, 1, 0.5], atol=2e-6)
+    np.testing.assert_array_equal(back.rotations, [[1, 0, 0, 0]] * 3)
+
+
+def test_faint_ones_are_left_out_on_demand(tmp_path):
+    gaussians = random_gaussians(200)
+    kept = write_ply(tmp_path / "a.ply", gaussians, minimum_opacity=0.5)
+    assert kept == (gaussians.opacities >= 0.5).sum() == len(read_ply(tmp_path / "a.ply").means)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_is_refused_and_nothing_is_written(tmp_path, value):
+    gaussians = random_gaussians()
+    gaussians.scales[3, 1] = value
+    (tmp_path / "a.ply").write_bytes(b"before")
+    with pytest.raises(DataError, match="1 values of the Gaussians' scales are not finite"):
+        write_ply(tmp_path / "a.ply", gaussians)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.ply", b"before")]
+
+
+def test_batches_are_refused(tmp_path):
+    batched = Gaussians(*(leaf[None] for leaf in random_gaussians()))
+    with pytest.raises(ValueError, match="one set of Gaussians"):
+        write_ply(tmp_path / "a.ply", batched)
+
+
+def test_reads_what_another_writer_orders_otherwise(tmp_path):
+    gaussians = random_gaussians(5)
+    write_ply(tmp_path / "a.ply", gaussians)
+    vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
+    names = [*reversed(TAIL), "x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "quality"]
+    table = np.zeros(5, [(name, "f8") for name in names])
+    for name in names[:-1]:
+        table[name] = vertex[name]
+    other = plyfile.PlyElement.describe(table, "vertex", comments=["somebody else's"])
+    plyfile.PlyData([other], byte_order="<").write(tmp_path / "b.ply")
+    for ours, theirs in zip(read_ply(tmp_path / "a.ply"), read_ply(tmp_path / "b.ply"), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UserError, match="cannot read"):
+        read_ply(tmp_path / "none.ply")
+    write_ply(tmp_path / "a.ply", random_gaussians())
+    content = (tmp_path / "a.ply").read_bytes()
+    for broken, message in [
+        (b"GIF89a", "is not a .ply file"),
+        (b"", "is not a .ply file"),
+        (content[:-1], "truncated: its header announces 50 Gaussians, 49 are there"),
+        (content.replace(b"binary_little_endian", b"ascii"), "not a binary little-endian"),
+        (content.replace(b"element vertex", b"element face"), "first element"),
+        (content.replace(b"property float opacity\n", b""), "lacks opacity"),
+        (content.replace(b"float opacity", b"list uchar int opacity"), "is not a number"),
+        (content.replace(b"scale_1", b"scale_0"), "twice"),
+    ]:
+        (tmp_path / "b.ply").write_bytes(broken)
+        with pytest.raises(DataError, match=message) as caught:
+            read_ply(tmp_path / "b.ply")
+        assert "\n" not in str(caught.value)
+
+
+def test_unwritable_place(tmp_path):
+    with pytest.raises(UserError, match="cannot write"):
+        write_ply(tmp_path / "no" / "such" / "a.ply", random_gaussians())
