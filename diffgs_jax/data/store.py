@@ -1,0 +1,176 @@
+"""Record stores: a folder of ArrayRecord shards with random access, and a JSON index of them."""
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from diffgs_jax.data.records import Record, decode_record
+from diffgs_jax.data.split import Split
+from diffgs_jax.errors import DataError, UserError
+
+INDEX = "index.json"
+_FORMAT = "diffgs_jax records"
+_VERSION = 1
+
+
+class RecordStore:
+    """The records of one split of a dataset, in a fixed order; `store[i]` reads one, from any thread.
+
+    Attributes:
+        path: the folder.
+        split: "train" or "test".
+        index: all of `index.json`.
+        uids: the records' names, in order.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], split: Split = "train"):
+        """Opens the shards.
+
+        Raises:
+            UserError: if there is no such folder, or nothing was put on this side of the split.
+            DataError: if the index or a shard is missing, truncated or foreign.
+        """
+        self.path, self.split = pathlib.Path(path), split
+        self.index = read_index(self.path)
+        try:
+            part = self.index["splits"][split]
+            self.uids: list[str] = list(part["uids"])
+            shards = [(self.path / shard["file"], int(shard["records"])) for shard in part["shards"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.path / INDEX} does not describe a {split} split: {error!r}") from None
+        if not self.uids:
+            raise UserError(f"the dataset {self.path} has no {split} records")
+        self._shards = [(file, _open_shard(file, count)) for file, count in shards]
+        self._starts = np.cumsum([0] + [count for _, count in shards])
+        if self._starts[-1] != len(self.uids):
+            raise DataError(f"{self.path / INDEX} names {len(self.uids)} records of {int(self._starts[-1])} in shards")
+
+    def __len__(self) -> int:
+        """Returns how many records there are."""
+        return len(self.uids)
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads one record.
+
+        Raises:
+            DataError: if it is corrupt, with its name and file.
+            IndexError: if there is no such record.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        file, reader = self._shards[shard]
+        place = f"record {self.uids[index]} ({file}, number {index - int(self._starts[shard])})"
+        try:
+            encoded = reader.read([index - int(self._starts[shard])])[0]
+        except (RuntimeError, IndexError) as error:
+            raise DataError(f"{place} is corrupt: {error}") from None
+        try:
+            record = decode_record(encoded)
+        except DataError as error:
+            raise DataError(f"{place} is corrupt: {error}") from None
+        if record.uid != self.uids[index]:
+            raise DataError(f"{place} holds {record.uid}: the index belongs to other shards")
+        return record
+
+    def __iter__(self) -> Iterator[Record]:
+        """Reads all records, in order."""
+        return (self[index] for index in range(len(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Readers do not travel between processes; the folder is opened again there."""
+        return RecordStore, (self.path, self.split)
+
+
+def open_store(path: str | os.PathLike[str], split: Split = "train") -> RecordStore:
+    """Opens one split of a dataset; see `RecordStore`."""
+    return RecordStore(path, split)
+
+
+def read_index(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the index of a record store.
+
+    Raises:
+        UserError: if there is no such folder.
+        DataError: if it has no readable index of this version.
+    """
+    if not path.is_dir():
+        raise UserError(f"there is no dataset folder {path}")
+    file = path / INDEX
+    try:
+        index = json.loads(file.read_text())
+    except OSError:
+        raise DataError(f"{path} has no {INDEX}: not a record store, or one whose making was interrupted") from None
+    except ValueError as error:
+        raise DataError(f"{file} is not JSON: {error}") from None
+    if not isinstance(index, dict) or index.get("format") != _FORMAT:
+        raise DataError(f"{file} is not the index of a record store")
+    if index.get("version") != _VERSION:
+        raise DataError(f"{file} has version {index.get('version')}; this program reads version {_VERSION}")
+    return index
+
+
+def write_store(
+    path: pathlib.Path,
+    splits: dict[str, Sequence[tuple[str, Callable[[], bytes]]]],
+    description: dict[str, Any],
+    *,
+    shard_size: int = 256,
+) -> None:
+    """Writes a record store beside `path`, then renames it.
+
+    Args:
+        path: the folder to make; it must not exist.
+        splits: by name ("train", "test"), for each record its uid and a function that returns it encoded.
+        description: what else the index tells: name, source, licence, renderer settings.
+        shard_size: records in a shard.
+
+    Raises:
+        UserError: if `path` exists or cannot be written.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists already; delete it or choose another folder")
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        index = {"format": _FORMAT, "version": _VERSION, **description, "splits": {}}
+        for split, records in splits.items():
+            shards = [records[start : start + shard_size] for start in range(0, len(records), shard_size)]
+            files = []
+            for number, shard in enumerate(shards):
+                name = f"{split}-{number:05d}-of-{len(shards):05d}.arrayrecord"
+                _write_shard(unfinished / name, shard)
+                files.append({"file": name, "records": len(shard)})
+            index["splits"][split] = {"shards": files, "uids": [uid for uid, _ in records]}
+        (unfinished / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+        unfinished.rename(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from None
+
+
+def _write_shard(file: pathlib.Path, records: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
+    # A group of one makes random access read no more than its record; the pictures are compressed already.
+    writer = ArrayRecordWriter(str(file), "group_size:1,uncompressed")
+    for _, encoded in records:
+        writer.write(encoded())
+    writer.close()
+
+
+def _open_shard(file: pathlib.Path, expected: int) -> ArrayRecordReader:
+    if not file.is_file():
+        raise DataError(f"the shard {file} is missing")
+    try:
+        reader = ArrayRecordReader(str(file), "readahead_buffer_size:0")
+        found = reader.num_records() if reader.ok() else 0
+    except RuntimeError as error:
+        raise DataError(f"the shard {file} is truncated or no ArrayRecord file: {error}") from None
+    if found != expected:
+        raise DataError(f"the shard {file} is truncated: {found} of {expected} records can be read; fetch it again")
+    return reader

@@ -1,0 +1,37 @@
+"""Random viewpoints on a sphere around an object, the same for the same object whatever else is rendered."""
+
+import hashlib
+
+import numpy as np
+
+from diffgs_jax.geometry import Cameras, intrinsics_from_fov, look_at, spherical_position
+
+
+def random_viewpoints(
+    uid: str,
+    views: int,
+    *,
+    seed: int = 0,
+    elevation_range: tuple[float, float] = (-10.0, 60.0),
+    distance_range: tuple[float, float] = (2.7, 2.7),
+    fov: float = 50.0,
+) -> Cameras:
+    """Returns `[views]` cameras that look at the origin.
+
+    Azimuths are uniform and elevations uniform in their sine, so every direction within the range is as likely.
+
+    Args:
+        uid: the object's name; with `seed` it decides every camera.
+        views: how many.
+        seed: another seed gives other viewpoints.
+        elevation_range: lowest and highest, degrees.
+        distance_range: nearest and farthest, object-frame units; uniform between.
+        fov: field of view, degrees.
+    """
+    digest = hashlib.sha256(f"{seed}/{uid}".encode()).digest()
+    random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    azimuth = random.uniform(0.0, 2 * np.pi, views)
+    elevation = np.arcsin(random.uniform(*np.sin(np.radians(elevation_range)), views))
+    distance = random.uniform(*distance_range, views)
+    pose = look_at(spherical_position(azimuth, elevation, distance))
+    return Cameras(pose, np.tile(intrinsics_from_fov(fov), (views, 1)))

@@ -1,0 +1,157 @@
+"""Makes a dataset of 820 real objects (furniture, animals, food, vehicles, plants, people) from a Debian package.
+
+    python scripts/prepare_sweethome3d.py --out data/furniture_128
+    python scripts/prepare_sweethome3d.py --out data/furniture_cc0 --license cc0 --quality 50 --alpha-quality 60
+
+The package is `sweethome3d-furniture` 1.8-1 (120 MB). It is fetched with `apt-get download` where that is at hand;
+otherwise download it with a browser and give it with `--package`. 175 of the objects are in the public domain (CC0);
+the others are CC-BY, and their creators, listed in the dataset's CREDITS.md, must be credited wherever they are shown.
+Takes about ten minutes on two CPU cores.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+import shutil
+import subprocess
+from typing import Literal
+
+import tyro
+
+from diffgs_jax.data import open_store
+from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
+from diffgs_jax.data.store import read_index
+from diffgs_jax.data.sweethome3d import LICENSES, CatalogueEntry, unpack_library
+from diffgs_jax.errors import DataError, UserError, report_errors
+
+PACKAGE, VERSION = "sweethome3d-furniture", "1.8-1"
+SHA256 = "3ccb90c63f9525e887a767b9cd5c8b6933b8b6b2973a615a5359ee68a2118668"
+SOURCE = "Debian package sweethome3d-furniture 1.8-1 (www.sweethome3d.com)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What to make, and where."""
+
+    out: pathlib.Path
+    """Folder of the dataset to make."""
+    license: Literal["all", "cc0"] = "all"
+    """`cc0` keeps the 175 objects that are in the public domain."""
+    package: pathlib.Path | None = None
+    """The .deb file, if it is at hand; it is fetched with apt-get otherwise."""
+    work: pathlib.Path = pathlib.Path("~/.cache/diffgs_jax/sweethome3d")
+    """Folder for the package and its models (450 MB)."""
+    workers: int = 2
+    """Rendering processes."""
+    settings: tyro.conf.OmitArgPrefixes[RenderSettings] = dataclasses.field(default_factory=RenderSettings)
+    """Of the views."""
+
+
+def main(arguments: Arguments) -> None:
+    """Fetches the package, unpacks it, renders every object and writes the dataset with its credits."""
+    work = arguments.work.expanduser()
+    package = arguments.package or fetch_package(work)
+    check_package(package)
+    entries = unpack_package(package, work, None if arguments.license == "all" else {"CC0-1.0"})
+    licenses = sorted({entry.license for entry in entries})
+    render_dataset(
+        [mesh_source(entry) for entry in entries],
+        arguments.out,
+        arguments.settings,
+        description={"name": arguments.out.name, "source": SOURCE, "license": " AND ".join(licenses)},
+        workers=arguments.workers,
+    )
+    write_credits(arguments.out)
+    counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
+    print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects")
+
+
+def fetch_package(work: pathlib.Path) -> pathlib.Path:
+    """Returns the package's file in `work`, downloaded there if it is not yet."""
+    file = work / f"{PACKAGE}_{VERSION}_all.deb"
+    if file.exists():
+        return file
+    if shutil.which("apt-get") is None:
+        raise UserError(f"there is no apt-get here: download {file.name} from a Debian mirror and give --package FILE")
+    make_folder(work)
+    command = ["apt-get", "download", f"{PACKAGE}={VERSION}"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    if done.returncode or not file.exists():
+        reason = (done.stderr.strip().splitlines() or ["no such file appeared"])[-1]
+        raise DataError(f"{' '.join(command)} failed ({reason}); give the file with --package")
+    return file
+
+
+def check_package(file: pathlib.Path) -> None:
+    """Refuses any other file than the one this script was written for."""
+    try:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    if found != SHA256:
+        raise DataError(f"{file} is not {PACKAGE} {VERSION}: its SHA-256 is {found}, not {SHA256}")
+
+
+def unpack_package(package: pathlib.Path, work: pathlib.Path, licenses: set[str] | None) -> list[CatalogueEntry]:
+    """Unpacks the libraries of the wanted licences and returns their models."""
+    if shutil.which("dpkg-deb") is None:
+        raise UserError("unpacking a Debian package needs dpkg-deb (package dpkg)")
+    folder = work / "package"
+    make_folder(folder)
+    done = subprocess.run(["dpkg-deb", "-x", package, folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"{package} cannot be unpacked: {done.stderr.strip()}")
+    entries = []
+    for library, license_name in LICENSES.items():
+        if licenses is None or license_name in licenses:
+            archive = folder / "usr/share/sweethome3d/furniture" / f"{library}.sh3f"
+            entries += unpack_library(archive, work / "models")
+    return entries
+
+
+def mesh_source(entry: CatalogueEntry) -> MeshSource:
+    """Returns what the renderer needs to know of a catalogue entry."""
+    return MeshSource(
+        uid=entry.uid,
+        path=entry.path,
+        rotation=entry.rotation,
+        caption=entry.name,
+        name=entry.name,
+        creator=entry.creator,
+        license=entry.license,
+        source=SOURCE,
+    )
+
+
+def write_credits(out: pathlib.Path) -> None:
+    """Writes CREDITS.md: every object, its creator and its licence."""
+    lines = [
+        f"# Credits of {out.name}",
+        "",
+        f"The views show 3D models from the {SOURCE}, rendered with changed lighting.",
+        "CC0-1.0 models are in the public domain; CC-BY models need their creators credited:",
+        "<https://creativecommons.org/licenses/by/3.0/>.",
+        "",
+        "| object | name | creator | licence | split |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    rows = []
+    for split, part in read_index(out)["splits"].items():
+        if part["uids"]:
+            for record in open_store(out, split):
+                rows.append(f"| {record.uid} | {record.name} | {record.creator} | {record.license} | {split} |")
+    (out / "CREDITS.md").write_text("\n".join(lines + sorted(rows)) + "\n")
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder or says why not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    with report_errors():
+        main(tyro.cli(Arguments, description=__doc__))
