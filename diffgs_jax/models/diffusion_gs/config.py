@@ -43,6 +43,11 @@ class NetworkConfig:
     """`gated`: blocks start as the identity, Gaussians at their offsets; `published`: normal, std 0.02, everywhere."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that the trunk computes in. Parameters, norms, softmax, time embedding and Gaussians are float32."""
+    attention: Literal["xla", "cudnn"] = "xla"
+    """`xla` runs anywhere; `cudnn` (bfloat16 on NVIDIA GPUs, elsewhere the same as `xla`) never holds a tokens × tokens
+    matrix."""
+    unroll: bool = False
+    """Compile every block by itself instead of one in a loop: slower to compile, a tenth faster to run on a CPU."""
     remat: bool = False
     """Recompute each block's activations in the backward pass: less memory for a third more time."""
 

@@ -74,7 +74,6 @@ class Network(nnx.Module):
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
         inits = initializers(config.initialization)
         channels = 3 + 6 + config.condition_channel
-        dtype = jnp.dtype(config.dtype)
         self.config = config
         self.tokenizer = nnx.Linear(
             config.patch_size**2 * channels, config.width, use_bias=False, kernel_init=inits.linear, rngs=rngs
@@ -88,8 +87,10 @@ class Network(nnx.Module):
             config.heads,
             config.mlp_ratio,
             modulation=config.modulation,
-            dtype=dtype,
+            attention=config.attention,
+            dtype=jnp.dtype(config.dtype),
             remat=config.remat,
+            unroll=config.unroll,
             initializers=inits,
             rngs=rngs,
         )
@@ -163,6 +164,7 @@ def check(config: NetworkConfig) -> None:
         f"heads = {config.heads} does not divide width = {config.width}": config.width % config.heads,
         f"stride = {config.stride} does not divide patch_size = {config.patch_size}": config.patch_size % config.stride,
         f"sh_degree = {config.sh_degree} is not in 0 to 3": not 0 <= config.sh_degree <= 3,
+        "attention = cudnn needs dtype = bfloat16": config.attention == "cudnn" and config.dtype != "bfloat16",
         "domains is empty or names one twice": not config.domains or len(set(config.domains)) < len(config.domains),
     }
     for problem, present in problems.items():

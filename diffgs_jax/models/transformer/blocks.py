@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from diffgs_jax.models.transformer.attention import Attention, AttentionKind
 from diffgs_jax.models.transformer.initialization import Initializers
 
 Modulation = Literal["shared", "block"]
@@ -41,23 +42,6 @@ class ScaleNorm(nnx.Module):
     def __call__(self, x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
         """Normalises and scales."""
         return layer_norm(x, epsilon=1e-5) * self.scale[...][None, None]
-
-
-class Attention(nnx.Module):
-    """Multi-head self-attention over all tokens of a sample."""
-
-    def __init__(self, width: int, heads: int, *, dtype: DTypeLike, initializers: Initializers, rngs: nnx.Rngs):
-        self.heads = heads
-        self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, kernel_init=initializers.linear, rngs=rngs)
-        self.projection = nnx.Linear(width, width, dtype=dtype, kernel_init=initializers.linear, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
-        """Attends; the softmax is in float32."""
-        batch, tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        attended = jax.nn.dot_product_attention(query, key, value)
-        return self.projection(attended.reshape(batch, tokens, width))
 
 
 class MLP(nnx.Module):
@@ -98,12 +82,13 @@ class Block(nnx.Module):
         mlp_ratio: int,
         *,
         modulation: Modulation,
+        attention: AttentionKind,
         dtype: DTypeLike,
         initializers: Initializers,
         rngs: nnx.Rngs,
     ):
         self.dtype = dtype
-        self.attention = Attention(width, heads, dtype=dtype, initializers=initializers, rngs=rngs)
+        self.attention = Attention(width, heads, kind=attention, dtype=dtype, initializers=initializers, rngs=rngs)
         self.mlp = MLP(width, mlp_ratio * width, dtype=dtype, initializers=initializers, rngs=rngs)
         if modulation == "block":
             self.modulation = nnx.Linear(width, 6 * width, kernel_init=initializers.modulation, rngs=rngs)

@@ -5,12 +5,13 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from diffgs_jax.models.transformer.attention import AttentionKind
 from diffgs_jax.models.transformer.blocks import Block, Modulation
 from diffgs_jax.models.transformer.initialization import Initializers
 
 
 class Trunk(nnx.Module):
-    """Blocks one after another. The compiled program holds one block, whatever the depth."""
+    """Blocks one after another. Unless unrolled, the compiled program holds one block, whatever the depth."""
 
     def __init__(
         self,
@@ -20,8 +21,10 @@ class Trunk(nnx.Module):
         mlp_ratio: int,
         *,
         modulation: Modulation,
+        attention: AttentionKind,
         dtype: DTypeLike,
         remat: bool,
+        unroll: bool,
         initializers: Initializers,
         rngs: nnx.Rngs,
     ):
@@ -33,12 +36,14 @@ class Trunk(nnx.Module):
                 heads,
                 mlp_ratio,
                 modulation=modulation,
+                attention=attention,
                 dtype=dtype,
                 initializers=initializers,
                 rngs=rngs,
             )
 
         self.remat = remat
+        self.unroll = unroll
         self.blocks = stack(rngs)
         self.shared = modulation == "shared"
         if self.shared:
@@ -60,4 +65,4 @@ class Trunk(nnx.Module):
             return nnx.merge(graphdef, layer)(carry, signal), None
 
         step = jax.checkpoint(step) if self.remat else step
-        return jax.lax.scan(step, tokens, stacked)[0]
+        return jax.lax.scan(step, tokens, stacked, unroll=self.unroll)[0]
