@@ -1,0 +1,166 @@
+"""Which Gaussians touch which tiles: depth-ordered lists of bounded length, made in as many passes as it takes.
+
+All images of a launch are one flat problem: tile ids count through all images, and Gaussians are visited in the order
+(image, depth). A pass takes as many Gaussians from that order as fit into the list's capacity, so that whatever does not
+fit is simply met later, still in depth order.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, UInt32
+
+from diffgs_jax.rasterizer._tiles import TileGrid
+from diffgs_jax.rasterizer.projection import Projection
+
+_INT32_MAX = 2**31 - 1
+_EXTENT_MARGIN = 1e-3  # relative; rounding must not hide a pixel at which alpha just reaches 1/255
+
+
+class TileRectangles(NamedTuple):
+    """Half-open rectangles of tiles, for every Gaussian in the order (image, depth).
+
+    Attributes:
+        ids: `[m]` which row of the flattened (image, Gaussian) table this is.
+        first: `[m, 2]` first tile (column, row) touched.
+        size: `[m, 2]` number of tiles touched (columns, rows); zero for what is not drawn.
+    """
+
+    ids: Int32[Array, "m"]
+    first: Int32[Array, "m 2"]
+    size: Int32[Array, "m 2"]
+
+
+class TileLists(NamedTuple):
+    """One pass: for every tile, the Gaussians that touch it, front to back.
+
+    Attributes:
+        ids: `[capacity]` rows of the flattened (image, Gaussian) table; what is past the last tile's list is undefined.
+        starts: `[tiles]` where each tile's list begins.
+        counts: `[tiles]` how long it is.
+        next_splat: where in the order (image, depth) the next pass begins; m when there is none.
+    """
+
+    ids: Int32[Array, "capacity"]
+    starts: Int32[Array, "tiles"]
+    counts: Int32[Array, "tiles"]
+    next_splat: Int32[Array, ""]
+
+
+def tile_rectangles(projection: Projection, grid: TileGrid) -> TileRectangles:
+    """Finds the tiles whose pixel centres a Gaussian's extent can reach, and sorts Gaussians by image and depth.
+
+    Args:
+        projection: 2D Gaussians `[images, n]`.
+        grid: tiles of every image.
+    """
+    images, count = projection.depths.shape
+    depths = jnp.where(projection.is_visible, projection.depths, jnp.inf)
+    order = jnp.argsort(depths, axis=-1, stable=True).astype(jnp.int32)
+    ids = (order + jnp.arange(images, dtype=jnp.int32)[:, None] * count).reshape(-1)
+
+    means = projection.means.reshape(-1, 2)[ids]
+    reach = projection.extents.reshape(-1, 2)[ids] * (1.0 + _EXTENT_MARGIN) + _EXTENT_MARGIN
+    visible = projection.is_visible.reshape(-1)[ids]
+    pixels = jnp.asarray([grid.width, grid.height], means.dtype)[None, :]
+    # Pixel centres are at integers + 0.5; clipped while still floating, because float to int32 may overflow.
+    low = jnp.ceil(jnp.clip(means - reach - 0.5, 0.0, pixels)).astype(jnp.int32)
+    high = jnp.floor(jnp.clip(means + reach - 0.5, -1.0, pixels - 1.0)).astype(jnp.int32)
+    touched = visible & jnp.all(low <= high, axis=-1)
+    first, last = low // grid.tile, high // grid.tile
+    return TileRectangles(ids, first, jnp.where(touched[:, None], last - first + 1, 0))
+
+
+def list_tiles(
+    rectangles: TileRectangles, start: Int32[Array, ""], grid: TileGrid, *, images: int, capacity: int
+) -> TileLists:
+    """Lists the tiles of as many Gaussians, from `start` on, as `capacity` holds.
+
+    Args:
+        rectangles: what every Gaussian touches, in the order (image, depth).
+        start: the first Gaussian of this pass, an index into that order.
+        grid: tiles of every image.
+        images: how many images are rendered together.
+        capacity: length of the list; at least `grid.tiles`, so that every pass makes progress.
+    """
+    total = rectangles.ids.shape[0]
+    per_image = total // images
+    # A pass looks at a window of the order that is small enough for the running sum below to stay in int32.
+    window = min(total, _INT32_MAX // grid.tiles)
+    offset = jnp.minimum(start, total - window)
+    first = jax.lax.dynamic_slice_in_dim(rectangles.first, offset, window)
+    size = jax.lax.dynamic_slice_in_dim(rectangles.size, offset, window)
+    position = offset + jnp.arange(window, dtype=jnp.int32)
+    touched = jnp.where(position >= start, size[:, 0] * size[:, 1], 0)
+    ends = jnp.cumsum(touched, dtype=jnp.int32)
+    end = jnp.searchsorted(ends, capacity, side="right").astype(jnp.int32)  # in the window: the first that does not fit
+
+    packed = _packed_bits(grid.tiles, images, per_image)
+    if packed is not None:
+        end = jnp.minimum(end, (start // per_image + packed.images) * per_image - offset)
+    length = jnp.where(end > 0, ends[jnp.maximum(end - 1, 0)], 0)
+
+    # Slot i of the list belongs to the last Gaussian whose entries begin at or before i.
+    begins = ends - touched
+    slot = jnp.arange(capacity, dtype=jnp.int32)
+    splat = jnp.cumsum(jnp.zeros(capacity, jnp.int32).at[begins].add(1, mode="drop")) - 1
+    splat = jnp.clip(splat, 0, window - 1)
+    within = slot - begins[splat]
+    columns = jnp.maximum(size[splat, 0], 1)
+    tile = (first[splat, 1] + within // columns) * grid.columns + first[splat, 0] + within % columns
+    rank = offset + splat
+    image = rank // per_image
+    tile = image * grid.tiles + tile
+    is_used = slot < length
+
+    if packed is None:
+        tile, rank = jax.lax.sort(
+            (jnp.where(is_used, tile, images * grid.tiles), jnp.where(is_used, rank, 0)), num_keys=1, is_stable=True
+        )
+        bounds = jnp.searchsorted(tile, jnp.arange(images * grid.tiles + 1, dtype=jnp.int32)).astype(jnp.int32)
+    else:
+        base = start // per_image
+        local = (tile - base * grid.tiles).astype(jnp.uint32)
+        key = (local << packed.bits) | (rank - image * per_image).astype(jnp.uint32)
+        key = jnp.sort(jnp.where(is_used, key, jnp.uint32(0xFFFFFFFF)))
+        bounds = _bounds(key, base, length, packed, images, grid.tiles)
+        local = (key >> packed.bits).astype(jnp.int32)
+        rank = (base + local // grid.tiles) * per_image + (key & jnp.uint32(2**packed.bits - 1)).astype(jnp.int32)
+        rank = jnp.where(is_used, rank, 0)
+    return TileLists(
+        ids=rectangles.ids[rank],
+        starts=bounds[:-1],
+        counts=bounds[1:] - bounds[:-1],
+        next_splat=offset + jnp.where(end > 0, end, window),
+    )
+
+
+class _Packing(NamedTuple):
+    bits: int
+    images: int
+
+
+def _packed_bits(tiles: int, images: int, per_image: int) -> _Packing | None:
+    """Returns how (tile, rank) fits into one uint32, and for how many images at once; None where it does not fit.
+
+    Bare keys sort several times faster than keys with values.
+    """
+    bits = max(1, (per_image - 1).bit_length())
+    fitting = ((1 << (32 - bits)) - 1) // tiles if bits < 32 else 0
+    return _Packing(bits, min(images, fitting)) if fitting >= 1 else None
+
+
+def _bounds(
+    keys: UInt32[Array, "capacity"],
+    base: Int32[Array, ""],
+    length: Int32[Array, ""],
+    packed: _Packing,
+    images: int,
+    tiles: int,
+) -> Int32[Array, "bounds"]:
+    """Finds where each tile's list begins among sorted keys; tiles of images outside this pass get empty lists."""
+    local = jnp.arange(images * tiles + 1, dtype=jnp.int32) - base * tiles
+    inside = jnp.clip(local, 0, packed.images * tiles)
+    found = jnp.searchsorted(keys, inside.astype(jnp.uint32) << packed.bits).astype(jnp.int32)
+    return jnp.where(local <= 0, 0, jnp.minimum(found, length))

@@ -1,0 +1,117 @@
+"""Blending with one custom VJP: lists tiles and blends them, pass after pass, until every Gaussian has had its turn."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffgs_jax.rasterizer._binning import TileLists, TileRectangles, list_tiles, tile_rectangles
+from diffgs_jax.rasterizer._tile_blending import GEOMETRY, blend_pass, blend_pass_backward
+from diffgs_jax.rasterizer._tiles import TileGrid, from_tiles, to_tiles
+from diffgs_jax.rasterizer.projection import Projection
+
+
+class _Residuals(NamedTuple):
+    table: Array
+    rectangles: TileRectangles
+    first_lists: TileLists  # sorting is a good part of a render, and most renders need one pass only
+    blended: Array
+    transmittance: Array
+
+
+def blend_tiles(
+    projection: Projection,
+    opacities: Float[Array, "images n"],
+    channels: Float[Array, "images n c"],
+    *,
+    grid: TileGrid,
+    capacity: int,
+) -> tuple[Float[Array, "images h w c"], Float[Array, "images h w"]]:
+    """Blends channels front to back, and returns them with the transmittance that is left.
+
+    Gives what `reference.blend_dense` gives, with memory like n + capacity + pixels.
+
+    Args:
+        projection: 2D Gaussians of every image.
+        opacities: peak alphas.
+        channels: what is blended.
+        grid: tiles of every image.
+        capacity: how many (tile, Gaussian) pairs are held at once, at least `grid.tiles`.
+    """
+    images, count = opacities.shape
+    rectangles = tile_rectangles(jax.tree.map(jax.lax.stop_gradient, projection), grid)
+    opacities = jnp.where(projection.is_visible, opacities, 0.0)
+    table = jnp.concatenate([projection.means, projection.conics, opacities[..., None], channels], axis=-1)
+    blended, transmittance = _blend(grid, images, capacity, table.reshape(images * count, -1), rectangles)
+    return from_tiles(blended, grid), from_tiles(transmittance[:, None], grid)[..., 0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _blend(
+    grid: TileGrid, images: int, capacity: int, table: Float[Array, "m columns"], rectangles: TileRectangles
+) -> tuple[Float[Array, "tiles c pixels"], Float[Array, "tiles pixels"]]:
+    return _blend_forward(grid, images, capacity, table, rectangles)[0]
+
+
+def _blend_forward(
+    grid: TileGrid, images: int, capacity: int, table: Array, rectangles: TileRectangles
+) -> tuple[tuple[Array, Array], _Residuals]:
+    first_lists = list_tiles(rectangles, jnp.int32(0), grid, images=images, capacity=capacity)
+    light = _initial_light(grid, images, table.dtype)
+    blended = jnp.zeros((images * grid.tiles, table.shape[1] - GEOMETRY, grid.pixels), table.dtype)
+
+    def blend(lists: TileLists, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        return blend_pass(table, lists, *state, grid)
+
+    light, blended = _run_passes(blend, rectangles, first_lists, (light, blended), grid, images, capacity)
+    transmittance = jnp.abs(light)
+    return (blended, transmittance), _Residuals(table, rectangles, first_lists, blended, transmittance)
+
+
+def _blend_backward(
+    grid: TileGrid, images: int, capacity: int, residuals: _Residuals, cotangents: tuple[Array, Array]
+) -> tuple[Array, None]:
+    table, rectangles, first_lists, blended, transmittance = residuals
+    by_blended, by_transmittance = cotangents
+    light = _initial_light(grid, images, table.dtype)
+    behind = jnp.sum(blended * by_blended, axis=1) + transmittance * by_transmittance
+
+    def blend(lists: TileLists, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        light, behind, gradients = state
+        return blend_pass_backward(table, lists, light, behind, by_blended, gradients, grid)
+
+    state = (light, behind, jnp.zeros_like(table))
+    gradients = _run_passes(blend, rectangles, first_lists, state, grid, images, capacity)[2]
+    return gradients, None
+
+
+_blend.defvjp(_blend_forward, _blend_backward)
+
+
+def _initial_light(grid: TileGrid, images: int, dtype: jnp.dtype) -> Float[Array, "tiles pixels"]:
+    """Returns full light, except at pixels that hang over the image's edge: those count as stopped."""
+    image = jnp.ones((images, grid.height, grid.width, 1), dtype)
+    return to_tiles(image, grid, fill=-1.0)[:, 0]
+
+
+def _run_passes(
+    blend, rectangles: TileRectangles, first_lists: TileLists, state: tuple, grid: TileGrid, images: int, capacity: int
+) -> tuple:
+    """Applies `blend(lists, state)` to the first lists, and to further ones while there are any and any pixel is open.
+
+    Each pass advances by at least one Gaussian, so the loop ends whatever the numbers are. The first element of the state
+    is the transmittance.
+    """
+    total = rectangles.ids.shape[0]
+
+    def advance(carry: tuple[TileLists, tuple]) -> tuple[TileLists, tuple]:
+        lists, state = carry
+        lists = list_tiles(rectangles, lists.next_splat, grid, images=images, capacity=capacity)
+        return lists, blend(lists, state)
+
+    def is_unfinished(carry: tuple[TileLists, tuple]) -> Array:
+        return (carry[0].next_splat < total) & jnp.any(carry[1][0] > 0.0)
+
+    return jax.lax.while_loop(is_unfinished, advance, (first_lists, blend(first_lists, state)))[1]
