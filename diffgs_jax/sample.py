@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import tyro
 from tqdm import tqdm
@@ -110,7 +110,7 @@ def run(options: Options) -> None:
 
 
 @contextlib.contextmanager
-def filled_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def filled_folder(folder: pathlib.Path) -> Generator[pathlib.Path, None, None]:
     """Yields an empty folder inside `folder`; its files move up into place together when the block ends well.
 
     Raises:

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from diffgs_jax.errors import UserError
 
 
 @contextlib.contextmanager
-def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_beside(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
     """Yields a path in the same folder to write to; it takes the place of `path` when the block ends well.
 
     The temporary name keeps the suffix, because encoders choose their format by it.

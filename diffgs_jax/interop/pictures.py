@@ -108,8 +108,9 @@ def isolate_object(pixels: UInt8[np.ndarray, "h w 4"], *, name: str = "the pictu
     """Returns the object alone, premultiplied: by its alpha where the picture has one, else off a plain background.
 
     A picture has an alpha when its most opaque pixel is at least twice as opaque as its least. A background is plain
-    when most of the picture's border has one colour; only what is connected to the border is removed, so a white
-    label in front of white stays, and a closed hole that shows the background stays filled.
+    when most of the picture's border has one colour, or one that changes linearly; only what is connected to the
+    border is removed, so a white label in front of white stays, and a closed hole that shows the background stays
+    filled. A shadow counts as part of the object.
 
     Args:
         pixels: RGBA bytes, not premultiplied.

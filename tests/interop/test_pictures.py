@@ -154,6 +154,18 @@ def test_noisy_background_is_still_plain():
     assert np.minimum(alpha, truth).sum() / np.maximum(alpha, truth).sum() > 0.97
 
 
+def test_light_that_falls_off_and_dark_corners():
+    rows, columns = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    light = (0.75 + 0.12 * rows + 0.05 * columns)[..., None] * np.asarray([255, 250, 240])
+    cover = ellipse()[..., None]
+    pixels = np.round(cover * np.asarray(RED) + (1 - cover) * light).astype(np.uint8)
+    pixels[:6, :6] = 30
+    pixels[-5:, -9:] = 60
+    alpha = isolate_object(np.dstack([pixels, np.full((HEIGHT, WIDTH), 255, np.uint8)]))[..., 3]
+    assert alpha[:8, :8].max() == alpha[-8:, -12:].max() == 0
+    assert np.minimum(alpha, cover[..., 0]).sum() / np.maximum(alpha, cover[..., 0]).sum() > 0.98
+
+
 def test_palette(tmp_path):
     """A palette PNG with one transparent entry, as an export for the web writes it."""
     index = (ellipse() > 0.5).astype(np.uint8)
