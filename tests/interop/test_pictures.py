@@ -135,7 +135,9 @@ def test_dust_does_not_decide_the_frame(tmp_path):
     plain = on_plain((255, 255, 255))
     plain[110, 8] = 0
     for name, dusty in [("a.png", pixels), ("b.png", plain)]:
-        top, bottom, left, right = box_of(load_picture(save(tmp_path, name, dusty), resolution=88).alpha)
+        top, bottom, left, right = box_of(
+            load_picture(save(tmp_path, name, dusty), resolution=88, foreground_ratio=0.75).alpha
+        )
         assert right - left == pytest.approx(66, abs=2) and abs(left + right - 88) <= 1 and abs(top + bottom - 88) <= 1
 
 
