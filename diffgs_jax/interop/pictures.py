@@ -17,8 +17,8 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.interop._matting import cover_of_plain_background, without_specks
 
 FOREGROUND_RATIO = 0.72
-"""The larger side of an object over the side of the picture: the median over views of 725 pieces of furniture rendered in
-the object frame (distance 2.7, 50°), half of which lie between 0.65 and 0.77. A bounding sphere would fill 0.86."""
+"""The larger side of an object over the side of the picture: the median over views of 725 pieces of furniture rendered
+in the object frame (distance 2.7, 50°), half of which lie between 0.65 and 0.77. A bounding sphere would fill 0.86."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _LARGEST_SIDE = 2048  # what is larger is averaged down while it still is bytes
