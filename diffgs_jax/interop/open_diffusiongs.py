@@ -102,7 +102,7 @@ def _infer_config(tensors: Mapping[str, np.ndarray], domain: Domain, head_dim: i
         raise DataError(f"gaussians_pos_embedding: heads of {head_dim} features do not divide the width {width}")
     network = NetworkConfig(
         width=width,
-        layers=1 + max(int(name.split(".")[1]) for name in tensors if name.split(".")[0] == "transformer"),
+        layers=len({name.split(".")[1] for name in tensors if name.startswith("transformer.")}),
         heads=width // head_dim,
         mlp_ratio=tensors["transformer.0.mlp.fc1.weight"].shape[0] // width,
         patch_size=patch_size,

@@ -1,0 +1,99 @@
+"""Transformer pieces against other libraries, formulas and algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from diffgs_jax.models.transformer import (
+    Trunk,
+    initializers,
+    layer_norm,
+    patchify,
+    sinusoidal_embedding,
+    unpatchify,
+)
+from diffgs_jax.models.transformer.attention import attend
+
+
+def test_patches_hold_the_pixels_they_should():
+    images = np.arange(2 * 4 * 6 * 3, dtype=np.float32).reshape(2, 4, 6, 3)
+    tokens = np.asarray(patchify(jnp.asarray(images), 2))
+    assert tokens.shape == (2, 6, 12)
+    # Token 4 is the patch in the second row and second column of a 2 × 3 grid.
+    np.testing.assert_array_equal(tokens[1, 4].reshape(2, 2, 3), images[1, 2:4, 2:4])
+
+
+def test_unpatchify_undoes_patchify():
+    images = jax.random.normal(jax.random.key(0), (2, 3, 8, 12, 5))
+    np.testing.assert_array_equal(unpatchify(patchify(images, 4), 4, 8, 12), images)
+
+
+def test_patches_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="do not tile a 10 × 8 image"):
+        patchify(jnp.zeros((10, 8, 3)), 4)
+
+
+def test_sinusoids_are_those_of_the_formula():
+    embedding = np.asarray(sinusoidal_embedding(np.asarray([0, 7]), 8, 10_000.0))
+    np.testing.assert_allclose(embedding[0], [1, 1, 1, 1, 0, 0, 0, 0], atol=1e-7)
+    angles = 7 * np.asarray([1.0, 0.1, 0.01, 0.001])
+    np.testing.assert_allclose(embedding[1], np.concatenate([np.cos(angles), np.sin(angles)]), rtol=1e-5)
+
+
+def test_attention_equals_jax_nn_with_gradients():
+    q, k, v, cotangent = jax.random.normal(jax.random.key(0), (4, 2, 17, 3, 8))
+    ours, pull_ours = jax.vjp(attend, q, k, v)
+    theirs, pull_theirs = jax.vjp(jax.nn.dot_product_attention, q, k, v)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for a, b in zip(pull_ours(cotangent), pull_theirs(cotangent), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_layer_norm_equals_flax():
+    x = 3 + 5 * jax.random.normal(jax.random.key(0), (2, 4, 32))
+    reference = nnx.LayerNorm(32, epsilon=1e-6, use_bias=False, use_scale=False, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(layer_norm(x), reference(x), atol=2e-6)
+
+
+def make_trunk(scheme="published", **changes):
+    settings = {
+        "modulation": "block",
+        "attention": "xla",
+        "dtype": jnp.float32,
+        "remat": False,
+        "unroll": False,
+        "initializers": initializers(scheme),
+        "rngs": nnx.Rngs(0),
+    }
+    return Trunk(16, 3, 2, 2, **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    tokens, condition = jax.random.split(jax.random.key(1))
+    return jax.random.normal(tokens, (2, 5, 16)), jax.random.normal(condition, (2, 16))
+
+
+@pytest.mark.parametrize("modulation", ["block", "shared"])
+def test_gated_trunk_starts_as_the_identity(modulation, inputs):
+    np.testing.assert_array_equal(make_trunk("gated", modulation=modulation)(*inputs), inputs[0])
+
+
+@pytest.mark.parametrize("modulation", ["block", "shared"])
+def test_blocks_differ_from_each_other(modulation):
+    kernel = make_trunk(modulation=modulation).blocks.mlp.hidden.kernel[...]
+    assert kernel.shape == (3, 16, 32)
+    assert np.abs(np.asarray(kernel[0] - kernel[1])).max() > 1e-3
+
+
+@pytest.mark.parametrize("changes", [{"remat": True}, {"unroll": True}])
+def test_how_the_trunk_is_run_changes_no_number(changes, inputs):
+    def value_and_gradients(trunk):
+        graphdef, state = nnx.split(trunk)
+        return jax.jit(jax.value_and_grad(lambda s: jnp.sum(jnp.sin(nnx.merge(graphdef, s)(*inputs)))))(state)
+
+    expected, actual = value_and_gradients(make_trunk()), value_and_gradients(make_trunk(**changes))
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
