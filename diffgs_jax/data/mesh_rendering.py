@@ -154,7 +154,7 @@ class MeshRenderer:
             height, width = pixels.shape[:2]
             texture = self._context.texture((width, height), 4, pixels[::-1].tobytes(), alignment=1)
             texture.build_mipmaps()
-            texture.anisotropy = 4.0
+            # No anisotropic filtering: on some textures Mesa 22.3's software renderer never comes back from it.
             texture.repeat_x = texture.repeat_y = True
         return self._context.vertex_array(self._program, layout), buffer, texture
 

@@ -84,6 +84,10 @@ class TrainingBatches(Iterator[Batch]):
             raise UserError(f"the data settings changed since the checkpoint ({', '.join(changed)}): change them back")
         self._iterator.set_state(state["iterator"])
 
+    def close(self) -> None:
+        """Stops reading ahead."""
+        self._iterator.close()
+
     @property
     def bad_records(self) -> list[str]:
         """Names of the records that could not be read so far and were replaced by others."""

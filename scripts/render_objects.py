@@ -1,0 +1,80 @@
+"""Makes a dataset of posed views from a folder of meshes (OBJ, GLB, glTF, PLY, STL, OFF).
+
+    python scripts/render_objects.py --meshes my_models --out data/my_models
+    python -m diffgs_jax.train --config configs/quickstart.py --data.path data/my_models
+
+An object is known by its file's path within the folder; it decides the viewpoints, so adding meshes changes no other
+object's views. A mesh that cannot be rendered is skipped and named, with the reason, at the end and in the dataset's
+index. Interrupted, the same command goes on where it stopped.
+"""
+
+import dataclasses
+import pathlib
+
+import tyro
+
+from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
+from diffgs_jax.data.store import read_index
+from diffgs_jax.errors import UserError, report_errors
+
+SUFFIXES = {".obj", ".glb", ".gltf", ".ply", ".stl", ".off"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What to render, and where to."""
+
+    meshes: pathlib.Path
+    """Folder of meshes; its sub-folders are searched too."""
+    out: pathlib.Path
+    """Folder of the dataset to make."""
+    license: str = ""
+    """Licence of the meshes (SPDX name), for the dataset's index."""
+    creator: str = ""
+    """Whom to credit for the meshes."""
+    workers: int = 2
+    """Rendering processes."""
+    settings: tyro.conf.OmitArgPrefixes[RenderSettings] = dataclasses.field(default_factory=RenderSettings)
+    """Of the views."""
+
+
+def main(arguments: Arguments) -> None:
+    """Renders every mesh of the folder and writes the dataset."""
+    sources = find_meshes(arguments.meshes, license=arguments.license, creator=arguments.creator)
+    description = {"name": arguments.out.name, "source": arguments.meshes.name, "license": arguments.license}
+    skipped = render_dataset(
+        sources, arguments.out, arguments.settings, description=description, workers=arguments.workers
+    )
+    counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
+    print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects, {len(skipped)} skipped")
+    for uid, reason in skipped.items():
+        print(f"  skipped {uid}: {reason}")
+
+
+def find_meshes(folder: pathlib.Path, *, license: str = "", creator: str = "") -> list[MeshSource]:
+    """Returns the mesh files below `folder`.
+
+    Raises:
+        UserError: if there is no such folder, or no mesh in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder of meshes {folder}")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{folder} holds no mesh; looked for {', '.join(sorted(SUFFIXES))}")
+    return [
+        MeshSource(
+            uid=file.relative_to(folder).as_posix(),
+            path=file,
+            name=file.stem,
+            creator=creator,
+            license=license,
+            source=folder.name,
+        )
+        for file in files
+    ]
+
+
+if __name__ == "__main__":
+    with report_errors():
+        main(tyro.cli(Arguments, description=__doc__))
