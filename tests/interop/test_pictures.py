@@ -301,3 +301,10 @@ def test_busy_background(tmp_path):
 def test_bad_arrays(array):
     with pytest.raises(DataError, match="as an array|as floats"):
         load_picture(array, resolution=8)
+
+
+def test_the_example_is_usable(request):
+    picture = load_picture(request.config.rootpath / "assets" / "example.png", resolution=64, smallest_side=8)
+    top, bottom, left, right = box_of(picture.alpha)
+    assert max(bottom - top, right - left) == pytest.approx(0.72 * 64, abs=2)
+    assert 0.15 < picture.alpha.mean() < 0.4
