@@ -1,14 +1,16 @@
 """A list of meshes to a record store: posed views of each, rendered by several processes, restartable."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
 import multiprocessing
 import os
 import pathlib
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,15 +19,15 @@ import numpy as np
 from tqdm import tqdm
 
 from diffgs_jax.data.images import encode_webp
+from diffgs_jax.data.mesh_light import GROUND, SKY, SUN, SUN_STRENGTH
 from diffgs_jax.data.mesh_loading import load_mesh, triangles
-from diffgs_jax.data.mesh_rendering import GROUND, SKY, SUN, SUN_STRENGTH, SUPERSAMPLING, MeshRenderer
+from diffgs_jax.data.mesh_raycasting import RayCaster
+from diffgs_jax.data.mesh_rendering import SUPERSAMPLING, MeshRenderer
 from diffgs_jax.data.records import Record, encode_record
 from diffgs_jax.data.split import TEST_PERCENT, geometry_hash, split_of
 from diffgs_jax.data.store import write_store
 from diffgs_jax.data.viewpoints import random_viewpoints
 from diffgs_jax.errors import DataError, UserError
-
-_log = logging.getLogger(__name__)
 
 
 class MeshSource(NamedTuple):
@@ -112,8 +114,8 @@ def render_dataset(
     sources = sorted(sources, key=lambda source: source.uid)
     if len({source.uid for source in sources}) != len(sources):
         raise UserError("two of the meshes have the same uid")
-    MeshRenderer(16).close()  # says at once if nothing can be rendered here
-    described = {"renderer": _renderer_description(settings), **description}
+    engine = open_renderer(settings.size)  # says at once if nothing can be rendered here
+    described = {"renderer": _renderer_description(settings, engine), **description}
     fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
     kept = out.with_name(f"{out.name}.partial-{fingerprint}")
     try:
@@ -121,7 +123,8 @@ def render_dataset(
     except OSError as error:
         raise UserError(f"{kept} cannot be written: {error}") from None
     missing = [source for source in sources if not _kept_file(kept, source.uid).exists()]
-    skipped = _render_missing(missing, kept, settings, workers)
+    skipped = _render_missing(missing, kept, settings, workers, engine)
+    engine.close()
     splits: dict[str, list] = {"train": [], "test": []}
     for source in sources:
         if source.uid in skipped:
@@ -164,42 +167,85 @@ def render_object(source: MeshSource, settings: RenderSettings, renderer: MeshRe
     return record, geometry_hash(triangles(parts))
 
 
+def open_renderer(size: int) -> MeshRenderer | RayCaster:
+    """Returns OpenGL where it works, ray casting where only that does.
+
+    Args:
+        size: height and width of the pictures, pixels.
+
+    Raises:
+        UserError: if neither is installed.
+    """
+    try:
+        return MeshRenderer(size)
+    except UserError as no_opengl:
+        try:
+            return RayCaster(size)
+        except UserError as no_rays:
+            raise UserError(f"{no_opengl}; or, slower: {no_rays}") from None
+
+
 def _render_missing(
-    sources: Sequence[MeshSource], kept: pathlib.Path, settings: RenderSettings, workers: int
+    sources: Sequence[MeshSource],
+    kept: pathlib.Path,
+    settings: RenderSettings,
+    workers: int,
+    engine: MeshRenderer | RayCaster,
 ) -> dict[str, str]:
     skipped: dict[str, str] = {}
-    if not sources:
-        return skipped
-    # Spawned, because a forked copy of an OpenGL context or of a running JAX is not usable.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(workers, len(sources)), mp_context=multiprocessing.get_context("spawn")
-    )
-    with pool, tqdm(total=len(sources), unit="object", desc="rendering") as progress:
-        futures = {pool.submit(_render_and_keep, source, kept, settings): source for source in sources}
+    with tqdm(total=len(sources), unit="object", desc="rendering") as progress, contextlib.ExitStack() as stack:
+
+        def finish(uid: str, reason: str | None) -> None:
+            if reason is not None:
+                skipped[uid] = reason
+                progress.write(f"skipped {uid}: {reason}")
+            progress.update()
+
+        if workers <= 1 or len(sources) <= 1:
+            for source in sources:
+                finish(source.uid, _render_and_keep(source, kept, settings, engine))
+            return skipped
+        # Spawned, because a forked copy of an OpenGL context or of a running JAX is not usable.
+        context = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (settings.size, os.getpid()))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        futures = {pool.submit(_render_in_worker, source, kept, settings): source for source in sources}
         try:
             for future in concurrent.futures.as_completed(futures):
-                uid, reason = futures[future].uid, future.result()
-                if reason is not None:
-                    skipped[uid] = reason
-                    progress.write(f"skipped {uid}: {reason}")
-                progress.update()
+                finish(futures[future].uid, future.result())
         except concurrent.futures.process.BrokenProcessPool:
             raise DataError("a rendering process died; run the command again to go on from here") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
     return dict(sorted(skipped.items()))
 
 
-_renderer: MeshRenderer | None = None
+_worker_renderer: MeshRenderer | RayCaster | None = None
 
 
-def _render_and_keep(source: MeshSource, kept: pathlib.Path, settings: RenderSettings) -> str | None:
-    """Runs in a worker: writes the object's file, or returns why there is none."""
-    global _renderer  # one OpenGL context for each process, not for each object
+def _start_worker(size: int, parent: int) -> None:
+    global _worker_renderer  # one OpenGL context for each process, not for each object
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: the processes share the cores already
-    _renderer = _renderer or MeshRenderer(settings.size)
+    _worker_renderer = open_renderer(size)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends a worker whose parent was killed; nothing else would."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _render_in_worker(source: MeshSource, kept: pathlib.Path, settings: RenderSettings) -> str | None:
+    assert _worker_renderer is not None
+    return _render_and_keep(source, kept, settings, _worker_renderer)
+
+
+def _render_and_keep(
+    source: MeshSource, kept: pathlib.Path, settings: RenderSettings, renderer: MeshRenderer | RayCaster
+) -> str | None:
+    """Writes the object's file, or returns why there is none."""
     try:
-        record, shape = render_object(source, settings, _renderer)
+        record, shape = render_object(source, settings, renderer)
     except (DataError, MemoryError) as error:
         return " ".join(str(error).split()) or type(error).__name__
     file = _kept_file(kept, source.uid)
@@ -213,9 +259,9 @@ def _kept_file(kept: pathlib.Path, uid: str) -> pathlib.Path:
     return kept / f"{hashlib.sha256(uid.encode()).hexdigest()[:24]}.msgpack"
 
 
-def _renderer_description(settings: RenderSettings) -> dict[str, Any]:
+def _renderer_description(settings: RenderSettings, engine: MeshRenderer | RayCaster) -> dict[str, Any]:
     return {
-        "program": "diffgs_jax, OpenGL",
+        "program": f"diffgs_jax, {'OpenGL' if isinstance(engine, MeshRenderer) else 'ray casting'}",
         **dataclasses.asdict(settings),
         "samples_per_pixel": SUPERSAMPLING**2,
         "light": {"sky": SKY, "ground": GROUND, "sun": SUN.round(6).tolist(), "sun_strength": SUN_STRENGTH},

@@ -1,8 +1,7 @@
 """Pictures of meshes by OpenGL, off screen: any GPU, or Mesa's software renderer.
 
 Needs `moderngl` (`pip install diffgs_jax[data]`) and EGL (Debian: libegl1, libgl1-mesa-dri), which are looked for when
-the first picture is made. The light is fixed to the object, never to the camera, so that all views show the same
-surface colours.
+the first picture is made.
 """
 
 from typing import Any
@@ -10,19 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from diffgs_jax.data.mesh_light import CUT_OUT, GROUND, SKY, SUN, SUN_STRENGTH
 from diffgs_jax.data.mesh_loading import MeshPart
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras
 
 SUPERSAMPLING = 4
 """Samples along each axis of a pixel."""
-SKY, GROUND = 1.0, 0.7
-"""Brightness of a surface that looks up, and of one that looks down (hemisphere light)."""
-SUN = np.asarray([0.45, 0.30, 0.84]) / np.linalg.norm([0.45, 0.30, 0.84])
-SUN_STRENGTH = 0.22
-"""A weak directional light that tells a box's sides apart; the sum is darkened by it to stay below 1."""
-CUT_OUT = 0.5
-"""Texels with less alpha are holes."""
 
 _VERTEX_SHADER = """
 #version 330

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 Split = Literal["train", "test"]
-TEST_PERCENT = 10
+TEST_PERCENT = 10.0
 _ROUNDING = 1e-3
 
 
