@@ -1,0 +1,75 @@
+"""Draws what a model makes of pictures: each row is the picture as the model saw it, then its splat from all around.
+
+    python scripts/draw_samples.py --images assets/example.png assets/examples/*.png --out docs/samples.png
+"""
+
+import dataclasses
+import pathlib
+
+import imageio.v3 as imageio
+import jax
+import numpy as np
+import tyro
+
+from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.geometry import orbit
+from diffgs_jax.pipeline import load
+from diffgs_jax.rasterizer import render
+from diffgs_jax.training import tile_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to draw."""
+
+    images: tuple[pathlib.Path, ...]
+    """Pictures, one row each."""
+    out: pathlib.Path = pathlib.Path("samples.png")
+    """PNG to write."""
+    checkpoint: pathlib.Path | None = None
+    """A run or a checkpoint; by default the model that comes with the package."""
+    turns: int = 6
+    """Views around the object, the first from where the picture was taken."""
+    size: int = 128
+    """Height and width of each picture, pixels."""
+    steps: int = 30
+    """Denoising steps."""
+    sampler: SamplerKind = "ddim"
+    """As in `python -m diffgs_jax.sample`."""
+    seed: int = 0
+    """Of the noise."""
+
+
+def main(options: Options) -> None:
+    """Runs the command line."""
+    if not options.out.parent.is_dir():
+        raise UserError(f"there is no folder {options.out.parent} to write {options.out.name} to")
+    pipeline = load(options.checkpoint)
+    rig = pipeline.config.rig
+    cameras = orbit(
+        np.arange(options.turns) * 360.0 / options.turns,
+        elevation_degrees=rig.elevation,
+        distance=rig.distance,
+        fov_degrees=rig.fov,
+    )
+    draw = jax.jit(
+        lambda gaussians: (
+            render(
+                gaussians, cameras, height=options.size, width=options.size, background=pipeline.config.model.background
+            ).image
+        )
+    )
+    rows = []
+    for path in options.images:
+        gaussians, views = pipeline(path, seed=options.seed, steps=options.steps, sampler=options.sampler)
+        seen = jax.image.resize(views.images[0, 0], (options.size, options.size, 3), "bilinear")
+        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(gaussians))]))
+    picture = np.clip(tile_images(np.stack(rows)), 0.0, 1.0)
+    imageio.imwrite(options.out, (picture * 255 + 0.5).astype(np.uint8))
+    print(f"{options.out}: {len(rows)} pictures")
+
+
+if __name__ == "__main__":
+    with report_errors():
+        main(tyro.cli(Options, description=__doc__))
