@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, UInt32
+from jaxtyping import Array, Int32
 
+from diffgs_jax.rasterizer._ordering import depth_order, group_by_counting, group_by_sorting, packed_images
 from diffgs_jax.rasterizer._tiles import TileGrid
 from diffgs_jax.rasterizer.projection import Projection
 
 _INT32_MAX = 2**31 - 1
+_COUNTING_WORDS = 1 << 21  # 8 MB of bits: counting is the faster way while its table stays in proportion
 _EXTENT_MARGIN = 1e-3  # relative; rounding must not hide a pixel at which alpha just reaches 1/255
 
 
@@ -56,8 +58,7 @@ def tile_rectangles(projection: Projection, grid: TileGrid) -> TileRectangles:
         grid: tiles of every image.
     """
     images, count = projection.depths.shape
-    depths = jnp.where(projection.is_visible, projection.depths, jnp.inf)
-    order = jnp.argsort(depths, axis=-1, stable=True).astype(jnp.int32)
+    order = depth_order(projection.depths, projection.is_visible)
     ids = (order + jnp.arange(images, dtype=jnp.int32)[:, None] * count).reshape(-1)
 
     means = projection.means.reshape(-1, 2)[ids]
@@ -96,9 +97,9 @@ def list_tiles(
     ends = jnp.cumsum(touched, dtype=jnp.int32)
     end = jnp.searchsorted(ends, capacity, side="right").astype(jnp.int32)  # in the window: the first that does not fit
 
-    packed = _packed_bits(grid.tiles, images, per_image)
-    if packed is not None:
-        end = jnp.minimum(end, (start // per_image + packed.images) * per_image - offset)
+    counting = images * grid.tiles * -(-per_image // 32) <= max(capacity, _COUNTING_WORDS)
+    if not counting and (together := packed_images(grid.tiles, images, per_image)):
+        end = jnp.minimum(end, (start // per_image + together) * per_image - offset)
     length = jnp.where(end > 0, ends[jnp.maximum(end - 1, 0)], 0)
 
     # Slot i of the list belongs to the last Gaussian whose entries begin at or before i.
@@ -110,57 +111,13 @@ def list_tiles(
     columns = jnp.maximum(size[splat, 0], 1)
     tile = (first[splat, 1] + within // columns) * grid.columns + first[splat, 0] + within % columns
     rank = offset + splat
-    image = rank // per_image
-    tile = image * grid.tiles + tile
+    tile = (rank // per_image) * grid.tiles + tile
     is_used = slot < length
 
-    if packed is None:
-        tile, rank = jax.lax.sort(
-            (jnp.where(is_used, tile, images * grid.tiles), jnp.where(is_used, rank, 0)), num_keys=1, is_stable=True
-        )
-        bounds = jnp.searchsorted(tile, jnp.arange(images * grid.tiles + 1, dtype=jnp.int32)).astype(jnp.int32)
+    sizes = {"tiles": grid.tiles, "images": images, "per_image": per_image}
+    if counting:
+        groups = group_by_counting(tile, rank, is_used, **sizes)
     else:
-        base = start // per_image
-        local = (tile - base * grid.tiles).astype(jnp.uint32)
-        key = (local << packed.bits) | (rank - image * per_image).astype(jnp.uint32)
-        key = jnp.sort(jnp.where(is_used, key, jnp.uint32(0xFFFFFFFF)))
-        bounds = _bounds(key, base, length, packed, images, grid.tiles)
-        local = (key >> packed.bits).astype(jnp.int32)
-        rank = (base + local // grid.tiles) * per_image + (key & jnp.uint32(2**packed.bits - 1)).astype(jnp.int32)
-        rank = jnp.where(is_used, rank, 0)
-    return TileLists(
-        ids=rectangles.ids[rank],
-        starts=bounds[:-1],
-        counts=bounds[1:] - bounds[:-1],
-        next_splat=offset + jnp.where(end > 0, end, window),
-    )
-
-
-class _Packing(NamedTuple):
-    bits: int
-    images: int
-
-
-def _packed_bits(tiles: int, images: int, per_image: int) -> _Packing | None:
-    """Returns how (tile, rank) fits into one uint32, and for how many images at once; None where it does not fit.
-
-    Bare keys sort several times faster than keys with values.
-    """
-    bits = max(1, (per_image - 1).bit_length())
-    fitting = ((1 << (32 - bits)) - 1) // tiles if bits < 32 else 0
-    return _Packing(bits, min(images, fitting)) if fitting >= 1 else None
-
-
-def _bounds(
-    keys: UInt32[Array, "capacity"],
-    base: Int32[Array, ""],
-    length: Int32[Array, ""],
-    packed: _Packing,
-    images: int,
-    tiles: int,
-) -> Int32[Array, "bounds"]:
-    """Finds where each tile's list begins among sorted keys; tiles of images outside this pass get empty lists."""
-    local = jnp.arange(images * tiles + 1, dtype=jnp.int32) - base * tiles
-    inside = jnp.clip(local, 0, packed.images * tiles)
-    found = jnp.searchsorted(keys, inside.astype(jnp.uint32) << packed.bits).astype(jnp.int32)
-    return jnp.where(local <= 0, 0, jnp.minimum(found, length))
+        groups = group_by_sorting(tile, rank, is_used, start // per_image, **sizes)
+    ids = rectangles.ids.at[groups.ranks].get(mode="clip")
+    return TileLists(ids, groups.starts, groups.counts, next_splat=offset + end)
