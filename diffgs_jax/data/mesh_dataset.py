@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgpack
@@ -125,7 +125,7 @@ def render_dataset(
     missing = [source for source in sources if not _kept_file(kept, source.uid).exists()]
     skipped = _render_missing(missing, kept, settings, workers, engine)
     engine.close()
-    splits: dict[str, list] = {"train": [], "test": []}
+    splits: dict[str, list[tuple[str, Callable[[], bytes]]]] = {"train": [], "test": []}
     for source in sources:
         if source.uid in skipped:
             continue
@@ -141,7 +141,9 @@ def render_dataset(
     return skipped
 
 
-def render_object(source: MeshSource, settings: RenderSettings, renderer: MeshRenderer) -> tuple[Record, str]:
+def render_object(
+    source: MeshSource, settings: RenderSettings, renderer: MeshRenderer | RayCaster
+) -> tuple[Record, str]:
     """Returns an object's record and the hash of its shape.
 
     Raises:

@@ -3,6 +3,7 @@
 Needs `trimesh` (`pip install diffgs_jax[data]`), which is imported when a mesh is read.
 """
 
+import importlib
 import pathlib
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -81,10 +82,7 @@ def triangles(parts: list[MeshPart]) -> Float[np.ndarray, "f 3 3"]:
 
 
 def _file_parts(path: pathlib.Path) -> Iterator[MeshPart]:
-    try:
-        import trimesh
-    except ImportError:
-        raise UserError("reading meshes needs trimesh: pip install 'diffgs_jax[data]'") from None
+    trimesh = _trimesh()
     try:
         scene = trimesh.load_scene(path, process=False)
         for node in sorted(scene.graph.nodes_geometry):
@@ -96,6 +94,13 @@ def _file_parts(path: pathlib.Path) -> Iterator[MeshPart]:
                     yield part
     except Exception as error:  # the reader of every format raises its own kinds
         raise DataError(f"{path} cannot be read as a mesh: {type(error).__name__}: {error}") from None
+
+
+def _trimesh() -> Any:
+    try:
+        return importlib.import_module("trimesh")
+    except ImportError:
+        raise UserError("reading meshes needs trimesh: pip install 'diffgs_jax[data]'") from None
 
 
 def _part(mesh: Any, transform: np.ndarray) -> MeshPart | None:
@@ -134,12 +139,10 @@ def _part(mesh: Any, transform: np.ndarray) -> MeshPart | None:
 
 def _material(visual: Any) -> tuple[np.ndarray, np.ndarray | None, bool]:
     """Returns (RGBA factor in display values, texture, is glass) of a trimesh visual."""
-    import trimesh
-
     material = getattr(visual, "material", None)
     if material is None:
         return np.asarray([0.7, 0.7, 0.7, 1.0]), None, False
-    if isinstance(material, trimesh.visual.material.PBRMaterial):
+    if isinstance(material, _trimesh().visual.material.PBRMaterial):
         factor = np.ones(4) if material.baseColorFactor is None else np.asarray(material.baseColorFactor) / 255
         # glTF factors are linear light, where everything else here is in display values.
         color = np.append(_display(factor[:3]), factor[3])

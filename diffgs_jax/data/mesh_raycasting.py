@@ -3,6 +3,9 @@
 Needs `embreex` (`pip install embreex`), which is looked for when the first picture is made.
 """
 
+import importlib
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -30,11 +33,10 @@ class RayCaster:
             UserError: if there is no embreex.
         """
         try:
-            import embreex.mesh_construction
-            import embreex.rtcore_scene
+            self._meshes: Any = importlib.import_module("embreex.mesh_construction")
+            self._scenes: Any = importlib.import_module("embreex.rtcore_scene")
         except ImportError:
             raise UserError("casting rays at meshes needs embreex: pip install embreex") from None
-        self._embree = embreex
         self._size, self._fine = size, size * SUPERSAMPLING
 
     def render(self, parts: list[MeshPart], cameras: Cameras) -> UInt8[np.ndarray, "n s s 4"]:
@@ -44,9 +46,9 @@ class RayCaster:
             parts: an object in the object frame.
             cameras: `[n]` cameras outside the unit sphere.
         """
-        scene = self._embree.rtcore_scene.EmbreeScene()
+        scene = self._scenes.EmbreeScene()
         corners = np.concatenate([part.positions for part in parts]).astype(np.float32)
-        mesh = self._embree.mesh_construction.TriangleMesh(scene, corners)  # the scene does not keep it alive
+        mesh = self._meshes.TriangleMesh(scene, corners)  # the scene does not keep it alive
         views = zip(cameras.camera_to_world, cameras.intrinsics, strict=True)
         pictures = np.stack([self._picture(scene, parts, *view) for view in views])
         del mesh
@@ -55,7 +57,7 @@ class RayCaster:
     def close(self) -> None:
         """Has nothing to free."""
 
-    def _picture(self, scene: object, parts: list[MeshPart], pose: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    def _picture(self, scene: Any, parts: list[MeshPart], pose: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
         origins, directions = _rays(np.asarray(pose, np.float64), np.asarray(intrinsics, np.float64), self._fine)
         color, passed = np.zeros_like(origins), np.ones(len(origins))
         active = np.arange(len(origins))

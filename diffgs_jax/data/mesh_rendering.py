@@ -4,10 +4,12 @@ Needs `moderngl` (`pip install diffgs_jax[data]`) and EGL (Debian: libegl1, libg
 the first picture is made.
 """
 
+import importlib
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from diffgs_jax.data.mesh_light import CUT_OUT, GROUND, SKY, SUN, SUN_STRENGTH
 from diffgs_jax.data.mesh_loading import MeshPart
@@ -64,7 +66,7 @@ class MeshRenderer:
             UserError: if there is no moderngl or no way to render off screen.
         """
         try:
-            import moderngl
+            moderngl: Any = importlib.import_module("moderngl")
         except ImportError:
             raise UserError("rendering meshes needs moderngl: pip install 'diffgs_jax[data]'") from None
         try:
@@ -87,8 +89,6 @@ class MeshRenderer:
             parts: an object in the object frame.
             cameras: `[n]` cameras outside the unit sphere.
         """
-        from PIL import Image
-
         solid = [self._upload(part) for part in parts if not part.blended]
         glass = [part for part in parts if part.blended]
         pictures = []

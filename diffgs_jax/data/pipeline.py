@@ -130,7 +130,8 @@ class _Samples:
         return [self._store.uids[index] for index in sorted(self._bad)]
 
     def __getitem__(self, position: int) -> _Sample:
-        record = int(self._order[position])
+        record = self._order[position]
+        assert record is not None  # grain allows for filtered elements; there are none
         # The next readable record stands in, so the substitute does not depend on what was met before.
         for _ in range(len(self._store)):
             try:
@@ -158,7 +159,7 @@ class _Samples:
                 pictures = every[selection]
             else:
                 pictures = decode_views(record, resolution, selection.tolist())
-        poses = cameras.camera_to_world[selection]
+        poses = np.asarray(cameras.camera_to_world)[selection]
         if domain == OBJECT:
             poses = turn_to_azimuth_zero(poses, poses[0])
         return _Sample(pictures, Cameras(poses, cameras.intrinsics[selection]), domain, index)

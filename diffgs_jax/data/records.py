@@ -61,7 +61,7 @@ def encode_record(record: Record) -> bytes:
     """
     _check_counts(record)
     fields = record._asdict()
-    fields["cameras"] = [_array_bytes(array) for array in record.cameras]
+    fields["cameras"] = [_array_bytes(np.asarray(array)) for array in record.cameras]
     fields["maps"] = {name: list(one) for name, one in record.maps.items()}
     return msgpack.packb({"version": _VERSION, **fields})
 

@@ -4,11 +4,14 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import (  # ty: ignore (compiled, without stubs)
+    ArrayRecordReader,
+    ArrayRecordWriter,
+)
 
 from diffgs_jax.data.records import Record, decode_record
 from diffgs_jax.data.split import Split
@@ -118,7 +121,7 @@ def read_index(path: pathlib.Path) -> dict[str, Any]:
 
 def write_store(
     path: pathlib.Path,
-    splits: dict[str, Sequence[tuple[str, Callable[[], bytes]]]],
+    splits: Mapping[str, Sequence[tuple[str, Callable[[], bytes]]]],
     description: dict[str, Any],
     *,
     shard_size: int = 256,
