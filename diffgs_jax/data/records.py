@@ -45,7 +45,7 @@ class Record(NamedTuple):
     domain: Literal["object", "scene"]
     images: list[bytes]
     cameras: Cameras
-    maps: dict[str, EncodedMap] = {}  # noqa: RUF012 (a NamedTuple's default; nothing writes to it)
+    maps: dict[str, EncodedMap] = {}  # shared by all records, so nothing may write to it
     caption: str | None = None
     name: str = ""
     creator: str = ""

@@ -1,0 +1,78 @@
+import hashlib
+import importlib.util
+import pathlib
+import shutil
+import subprocess
+import zipfile
+
+import pytest
+
+from diffgs_jax.data import open_store
+from diffgs_jax.data.mesh_dataset import RenderSettings, open_renderer
+from diffgs_jax.data.sweethome3d import CATALOGUE, LICENSES
+from diffgs_jax.errors import DataError, UserError
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "prepare_sweethome3d.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("prepare_sweethome3d", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def small_package(folder):
+    """A package of the real one's layout: one tetrahedron of its own size in every library."""
+    libraries = folder / "tree" / "usr/share/sweethome3d/furniture"
+    libraries.mkdir(parents=True)
+    (folder / "tree" / "DEBIAN").mkdir()
+    (folder / "tree" / "DEBIAN" / "control").write_text(
+        "Package: sweethome3d-furniture\nVersion: 1.8-1\nArchitecture: all\nMaintainer: a <a@b.c>\nDescription: test\n"
+    )
+    for number, library in enumerate(LICENSES):
+        with zipfile.ZipFile(libraries / f"{library}.sh3f", "w") as files:
+            files.writestr(CATALOGUE, f"name#1=Thing {number}\nmodel#1=/things/thing.obj\ncreator#1=Someone {number}")
+            corners = f"v 0 0 0\nv 1 0 0\nv 0 {1 + number} 0\nv 0 0 1\n"
+            files.writestr("things/thing.obj", corners + "f 1 2 3\nf 1 2 4\nf 2 3 4\nf 1 3 4\n")
+    file = folder / "small.deb"
+    subprocess.run(["dpkg-deb", "--build", folder / "tree", file], check=True, capture_output=True)
+    return file
+
+
+@pytest.mark.parametrize(("license", "count"), [("all", 5), ("cc0", 1)])
+def test_a_package_becomes_a_dataset_with_credits(script, tmp_path, monkeypatch, license, count):
+    pytest.importorskip("trimesh")
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("no dpkg-deb")
+    try:
+        open_renderer(16).close()
+    except UserError as error:
+        pytest.skip(str(error))
+    package = small_package(tmp_path)
+    monkeypatch.setattr(script, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
+    settings = RenderSettings(size=16, views=2, test_percent=0.0)
+    script.main(script.Arguments(tmp_path / "out", license, package, tmp_path / "work", 1, settings))
+    store = open_store(tmp_path / "out")
+    assert store.uids == sorted(f"{library}/thing" for library in list(LICENSES)[:count])
+    assert store.index["license"] == " AND ".join(sorted(set(list(LICENSES.values())[:count])))
+    credits = (tmp_path / "out" / "CREDITS.md").read_text()
+    for number in range(count):
+        library = list(LICENSES)[number]
+        row = f"| {library}/thing | Thing {number} | Someone {number} | {LICENSES[library]} | train |"
+        assert row in credits
+
+
+def test_another_file_is_refused(script, tmp_path):
+    (tmp_path / "other.deb").write_text("something else")
+    with pytest.raises(DataError, match="other.deb is not sweethome3d-furniture 1.8-1"):
+        script.check_package(tmp_path / "other.deb")
+    with pytest.raises(UserError, match="cannot be read"):
+        script.check_package(tmp_path / "missing.deb")
+
+
+def test_without_apt_the_user_is_told_what_to_do(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="give --package FILE"):
+        script.fetch_package(tmp_path)
