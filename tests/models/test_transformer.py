@@ -26,7 +26,7 @@ def test_patches_hold_the_pixels_they_should():
 
 
 def test_unpatchify_undoes_patchify():
-    images = jax.random.normal(jax.random.key(0), (2, 3, 8, 12, 5))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 8, 12, 5)))
     np.testing.assert_array_equal(unpatchify(patchify(images, 4), 4, 8, 12), images)
 
 
@@ -43,28 +43,31 @@ def test_sinusoids_are_those_of_the_formula():
 
 
 def test_attention_equals_jax_nn_with_gradients():
-    q, k, v, cotangent = jax.random.normal(jax.random.key(0), (4, 2, 17, 3, 8))
-    ours, pull_ours = jax.vjp(attend, q, k, v)
-    theirs, pull_theirs = jax.vjp(jax.nn.dot_product_attention, q, k, v)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    for a, b in zip(pull_ours(cotangent), pull_theirs(cotangent), strict=True):
+    q, k, v, cotangent = np.random.default_rng(0).normal(size=(4, 2, 17, 3, 8)).astype(np.float32)
+
+    def value_and_gradients(attention):
+        value, pull = jax.vjp(attention, q, k, v)
+        return value, *pull(jnp.asarray(cotangent))
+
+    ours, theirs = (jax.jit(value_and_gradients, static_argnums=0)(f) for f in (attend, jax.nn.dot_product_attention))
+    for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_layer_norm_equals_flax():
-    x = 3 + 5 * jax.random.normal(jax.random.key(0), (2, 4, 32))
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 5, size=(2, 4, 32)), jnp.float32)
     reference = nnx.LayerNorm(32, epsilon=1e-6, use_bias=False, use_scale=False, rngs=nnx.Rngs(0))
     np.testing.assert_allclose(layer_norm(x), reference(x), atol=2e-6)
 
 
-def make_trunk(scheme="published", **changes):
+def make_trunk(**changes):
     settings = {
         "modulation": "block",
         "attention": "xla",
         "dtype": jnp.float32,
         "remat": False,
         "unroll": False,
-        "initializers": initializers(scheme),
+        "initializers": initializers("gated"),
         "rngs": nnx.Rngs(0),
     }
     return Trunk(16, 3, 2, 2, **(settings | changes))
@@ -72,28 +75,26 @@ def make_trunk(scheme="published", **changes):
 
 @pytest.fixture(scope="module")
 def inputs():
-    tokens, condition = jax.random.split(jax.random.key(1))
-    return jax.random.normal(tokens, (2, 5, 16)), jax.random.normal(condition, (2, 16))
+    return np.random.default_rng(1).normal(size=(2, 5, 16)).astype(np.float32), np.ones((2, 16), np.float32)
 
 
 @pytest.mark.parametrize("modulation", ["block", "shared"])
-def test_gated_trunk_starts_as_the_identity(modulation, inputs):
-    np.testing.assert_array_equal(make_trunk("gated", modulation=modulation)(*inputs), inputs[0])
-
-
-@pytest.mark.parametrize("modulation", ["block", "shared"])
-def test_blocks_differ_from_each_other(modulation):
-    kernel = make_trunk(modulation=modulation).blocks.mlp.hidden.kernel[...]
+def test_gated_trunk_starts_as_the_identity_with_blocks_that_differ(modulation, inputs):
+    trunk = make_trunk(modulation=modulation)
+    np.testing.assert_array_equal(trunk(*map(jnp.asarray, inputs)), inputs[0])
+    kernel = trunk.blocks.mlp.hidden.kernel[...]
     assert kernel.shape == (3, 16, 32)
     assert np.abs(np.asarray(kernel[0] - kernel[1])).max() > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{"remat": True}, {"unroll": True}])
-def test_how_the_trunk_is_run_changes_no_number(changes, inputs):
-    def value_and_gradients(trunk):
-        graphdef, state = nnx.split(trunk)
-        return jax.jit(jax.value_and_grad(lambda s: jnp.sum(jnp.sin(nnx.merge(graphdef, s)(*inputs)))))(state)
+def test_how_the_trunk_is_run_changes_no_number(inputs):
+    def value_and_gradients(**changes):
+        graphdef, shapes = nnx.split(nnx.eval_shape(lambda: make_trunk(**changes)))
+        random = np.random.default_rng(0)
+        state = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32) / 8, shapes)
+        total = lambda state: jnp.sum(jnp.sin(nnx.merge(graphdef, state)(*map(jnp.asarray, inputs))))  # noqa: E731
+        return jax.jit(jax.value_and_grad(total))(state)
 
-    expected, actual = value_and_gradients(make_trunk()), value_and_gradients(make_trunk(**changes))
+    expected, actual = value_and_gradients(), value_and_gradients(remat=True, unroll=True)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
