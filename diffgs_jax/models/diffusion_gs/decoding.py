@@ -132,8 +132,8 @@ def activate(
 
 
 def split_views(
-    network: NetworkConfig, values: Float[Array, "b n c"], height: int, width: int
-) -> Float[Array, "b v rows columns c"]:
+    network: NetworkConfig, values: Float[Array | np.ndarray, "b n c"], height: int, width: int
+) -> Float[Array | np.ndarray, "b v rows columns c"]:
     """Returns the pixel-aligned part of any per-Gaussian array, laid out as one grid for each view.
 
     Args:

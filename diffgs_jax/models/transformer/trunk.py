@@ -64,5 +64,5 @@ class Trunk(nnx.Module):
         def step(carry: Array, layer: nnx.State) -> tuple[Array, None]:
             return nnx.merge(graphdef, layer)(carry, signal), None
 
-        step = jax.checkpoint(step) if self.remat else step
-        return jax.lax.scan(step, tokens, stacked, unroll=self.unroll)[0]
+        body = jax.checkpoint(step) if self.remat else step
+        return jax.lax.scan(body, tokens, stacked, unroll=self.unroll)[0]
