@@ -1,0 +1,235 @@
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffgs_jax import evaluate, evaluation, models, training
+from diffgs_jax.config import TrainConfig, to_dict
+from diffgs_jax.data import DataConfig, Record, encode_record
+from diffgs_jax.data.images import encode_webp
+from diffgs_jax.data.store import write_store
+from diffgs_jax.diffusion import Prediction, make_sampler, make_schedule
+from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, denoised_cameras, orbit, sh_from_color
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
+from diffgs_jax.rasterizer import render
+
+SIZE = 16
+
+
+def ball(color, center=(0.0, 0.0, 0.0)):
+    """A single round Gaussian: what the tiny objects of these tests are."""
+    return Gaussians(
+        means=np.asarray([center], np.float32),
+        rotations=np.asarray([[1.0, 0.0, 0.0, 0.0]], np.float32),
+        scales=np.full((1, 3), 0.3, np.float32),
+        opacities=np.full(1, 0.95, np.float32),
+        sh=np.asarray(sh_from_color(jnp.asarray(color))).reshape(1, 1, 3).astype(np.float32),
+    )
+
+
+@jax.jit
+def shoot(gaussians, cameras):
+    return render(gaussians, cameras, height=SIZE, width=SIZE, background=1.0)
+
+
+def photograph(uid, gaussians, azimuths, elevations):
+    """An object with known Gaussians, seen from an orbit."""
+    cameras = [
+        orbit(np.asarray([a], np.float64), elevation_degrees=float(e))
+        for a, e in zip(azimuths, elevations, strict=True)
+    ]
+    cameras = Cameras(*(np.concatenate(leaves) for leaves in zip(*cameras, strict=True)))
+    seen = shoot(gaussians, cameras)
+    condition = evaluation.condition_index(cameras, 20.0)
+    return evaluation.PosedObject(uid, np.asarray(seen.image), np.asarray(seen.alpha), cameras, condition)
+
+
+@functools.cache
+def objects():
+    return [
+        photograph("red", ball((0.8, 0.1, 0.1), (0.3, 0.2, 0.0)), [10, 100, 200, 300], [0, 40, 21, 20.5]),
+        photograph("green", ball((0.1, 0.8, 0.1), (0.0, -0.3, 0.2)), [50, 90, 170], [19, 5, 60]),
+        photograph("blue", ball((0.1, 0.1, 0.8), (-0.2, 0.1, 0.3)), [0, 120, 240, 330], [20, 20, -5, 33]),
+    ]
+
+
+def truth(items):
+    """The Gaussians of `objects()` in the frame of each one's condition view."""
+    balls = [ball((0.8, 0.1, 0.1), (0.3, 0.2, 0.0)), ball((0.1, 0.8, 0.1), (0.0, -0.3, 0.2))]
+    balls.append(ball((0.1, 0.1, 0.8), (-0.2, 0.1, 0.3)))
+    turned = []
+    for one, item in zip(balls, items, strict=True):
+        x, y = item.cameras.camera_to_world[item.condition, :2, 3]
+        angle = -np.arctan2(y, x)
+        turn = np.asarray([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        turned.append(one._replace(means=(one.means @ turn.T).astype(np.float32)))
+    return turned
+
+
+def oracle(items, calls=None):
+    """A predictor that knows the answer, to tell errors of the protocol from those of a model."""
+    answers = truth(items)
+
+    def gaussians(cases, indices, batch):
+        if calls is not None:
+            calls.append((len(indices), batch))
+        return Gaussians(*(np.stack(leaves) for leaves in zip(*[answers[i] for i in indices], strict=True)))
+
+    def views(made, cameras):
+        seen = shoot(made, cameras)
+        return evaluation.Picture(seen.image, seen.alpha)
+
+    return evaluation.Predictor(gaussians, views)
+
+
+def test_condition_is_the_view_nearest_the_elevation():
+    assert [item.condition for item in objects()] == [3, 0, 0]
+
+
+def test_cases_split_views_and_turn_the_world():
+    items = objects()
+    cases = evaluation.make_cases(items)
+    np.testing.assert_allclose(cases.condition_cameras.camera_to_world[:, 1, 3], 0.0, atol=1e-6)
+    assert (cases.condition_cameras.camera_to_world[:, 0, 3] > 0).all()
+    np.testing.assert_array_equal(cases.is_target, [[True] * 3, [True, True, False], [True] * 3])
+    # Azimuths relative to the condition view survive the turn.
+    position = cases.target_cameras.camera_to_world[0, :, :3, 3]
+    relative = np.degrees(np.arctan2(position[:, 1], position[:, 0])) % 360
+    np.testing.assert_allclose(relative, [70, 160, 260], atol=1e-3)
+
+
+def test_an_oracle_scores_near_perfectly_and_a_stranger_does_not():
+    items, calls = objects(), []
+    config = evaluation.ProtocolConfig(batch_size=2)
+    result = evaluation.evaluate_model(oracle(items, calls), items, config)
+    assert calls == [(2, 0), (2, 1)]  # the second batch is filled up
+    assert [len(views) for views in result.scores["psnr"]] == [3, 2, 3]
+    assert [len(views) for views in result.predictions] == [3, 2, 3]
+    means, swapped = evaluation.mean_scores(result.scores), evaluation.mean_scores(result.swapped)
+    assert means["bbox_psnr"] > 45 and means["alpha_iou"] > 0.99 and means["ssim"] > 0.99
+    assert swapped["bbox_psnr"] < 20
+
+
+def test_scores_do_not_depend_on_the_batch_size():
+    def paint(cases):  # something that differs from object to object and from view to view
+        grey = np.asarray(cases.target_cameras.camera_to_world)[..., 0, 3, None, None] / 6 + 0.5
+        alpha = np.broadcast_to(grey, (*grey.shape[:2], SIZE, SIZE))
+        return evaluation.Picture(np.broadcast_to(grey[..., None], (*alpha.shape, 3)), alpha)
+
+    items = objects()
+    one = evaluation.evaluate_pictures(paint, items, evaluation.ProtocolConfig(batch_size=1))
+    two = evaluation.evaluate_pictures(paint, items, evaluation.ProtocolConfig(batch_size=2))
+    for name in one:
+        for a, b in zip(one[name], two[name], strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 31])
+def test_derangement_moves_everything(count):
+    order = evaluation.derangement(count)
+    assert sorted(order) == list(range(count))
+    assert (order != np.arange(count)).all()
+
+
+def test_denoiser_is_given_the_condition_and_noise_that_belongs_to_the_object():
+    """The noise of an object may not depend on which others share its batch."""
+    items = objects()
+    cases = evaluation.make_cases(items)
+    rig = denoised_cameras(ObjectRig())
+
+    def denoiser(params, views):
+        assert views.images.shape[1] == 4
+
+        def denoise(x, t):
+            del t
+            mean = jnp.mean(x[:, 1:], axis=(1, 2, 3))  # of the noise alone
+            center = jnp.mean(views.images[:, 0], axis=(1, 2)) + params
+            return Prediction(x, Gaussians(*(jnp.stack([mean, center], axis=1)[..., None],) * 5))
+
+        return denoise
+
+    sampler = make_sampler(make_schedule(), "ddim", 1)
+    config = evaluation.ProtocolConfig()
+    predictor = evaluation.make_predictor(denoiser, jnp.zeros(()), sampler, rig, SIZE, config)
+    together = predictor.gaussians(cases, np.asarray([0, 1, 2]), 0)
+    alone = predictor.gaussians(jax.tree.map(lambda leaf: leaf[2:], cases), np.asarray([2]), 5)
+    np.testing.assert_allclose(together.means[2], alone.means[0], atol=1e-6)
+    np.testing.assert_allclose(together.means[:, 1, :, 0], cases.condition_images.mean((1, 2)), atol=1e-5)
+    noise = np.asarray(together.means)[:, 0, 0, 0]
+    assert len(set(noise.tolist())) == 3 and np.isfinite(noise).all()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A record store and a random little model, as the command line finds them."""
+    folder = tmp_path_factory.mktemp("evaluate")
+
+    def records(names):
+        for number, name in enumerate(names):
+            random = np.random.default_rng(number)
+            color = random.uniform(0.1, 0.9, 3)
+            azimuths, elevations = random.uniform(0, 360, 4), random.uniform(-10, 60, 4)
+            item = photograph(name, ball(color), azimuths, elevations)
+            rgba = np.concatenate([np.broadcast_to(color, item.images.shape), item.alphas[..., None]], axis=-1)
+            images = [encode_webp(view) for view in (rgba * 255).round().astype(np.uint8)]
+            record = Record(name, "object", images, item.cameras)
+            yield name, lambda record=record: encode_record(record)
+
+    splits = {"train": list(records("abc")), "test": list(records("xyz"))}
+    write_store(folder / "data", splits, {"name": "balls"})
+    network = NetworkConfig(width=16, layers=1, heads=1, patch_size=8, stride=4, free_gaussians=1)
+    config = TrainConfig(model=DiffusionGSConfig(network=network), data=DataConfig(resolution=SIZE))
+    weights = models.family(config.model).init(config.model, jax.random.key(0))
+    training.save_weights(folder / "model", 1, weights, {"config": to_dict(config), "counters": {"samples": 8}})
+    return folder
+
+
+def run(workplace, out, *more):
+    arguments = ["--checkpoint", str(workplace / "model"), "--data", str(workplace / "data"), "--out", str(out)]
+    evaluate.main([*arguments, "--steps", "2", "--batch-size", "2", *more])
+    return json.loads((pathlib.Path(out) / "evaluation.json").read_text())
+
+
+def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path):
+    measured = run(workplace, tmp_path / "out")
+    names = {"evaluation.json", "evaluation.md", "worst.png", "best.png", "grid.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert list(measured["means"]) == [
+        "model", "condition view copied", "condition view as billboard", "mean training view",
+    ]  # fmt: skip
+    assert set(measured["objects"]) == {"x", "y", "z"}
+    assert measured["settings"]["target views"] == 9
+    assert measured["settings"]["trained samples"] == 8
+    right, wrong = measured["swap"]["right"], measured["swap"]["wrong"]
+    assert measured["swap"]["difference"] == pytest.approx(right - wrong)
+    per_object = [scores["bbox_psnr"] for scores in measured["objects"].values()]
+    assert np.mean(per_object) == pytest.approx(measured["means"]["model"]["bbox_psnr"])
+    assert np.isfinite([value for row in measured["means"].values() for value in row.values()]).all()
+    assert "mean training view" in (tmp_path / "out" / "evaluation.md").read_text()
+
+    # The same command gives the same numbers, and baselines change none of them.
+    again = run(workplace, tmp_path / "again", "--no-baselines")
+    assert again["means"] == {"model": measured["means"]["model"]} and again["margin"] is None
+    assert again["swap"] == measured["swap"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--max-objects", "0"], 2, "max_objects must be at least 1"),
+        (["--steps", "0"], 2, "sampling steps"),
+        (["--data", "nowhere"], 2, "there is no dataset folder nowhere"),
+        (["--checkpoint", "nowhere"], 2, "there is no checkpoint folder"),
+    ],
+)
+def test_bad_usage_is_one_line_and_leaves_nothing(workplace, tmp_path, capsys, more, code, message):
+    with pytest.raises(SystemExit) as exit_info:
+        run(workplace, tmp_path / "out", *more)
+    assert exit_info.value.code == code
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+    assert not (tmp_path / "out").exists()
