@@ -1,9 +1,9 @@
 """Pictures in, 3D Gaussians out: DiffusionGS in JAX.
 
-    import diffgs_jax
+import diffgs_jax
 
-    pipeline = diffgs_jax.load()
-    gaussians = pipeline("picture.png").gaussians
+pipeline = diffgs_jax.load()
+gaussians = pipeline("picture.png").gaussians
 """
 
 from typing import TYPE_CHECKING, Any

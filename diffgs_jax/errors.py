@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 class UserError(ValueError):
@@ -14,7 +14,7 @@ class DataError(ValueError):
 
 
 @contextlib.contextmanager
-def report_errors() -> Iterator[None]:
+def report_errors() -> Generator[None, None, None]:
     """Ends the program with one line on stderr instead of a traceback for what a user can cause.
 
     Raises:

@@ -107,7 +107,7 @@ def train(config: TrainConfig) -> training.TrainState:
 
 
 def make_grid(config: TrainConfig, module: ModuleType) -> Callable[[training.Params], np.ndarray]:
-    """Returns the function from weights to a picture of samples, always of the same test objects from the same noise."""
+    """Returns the function from weights to a picture of samples: always the same test objects and noise."""
     denoiser = functools.partial(module.denoiser, config.model)
     sampler = training.make_grid_sampler(
         denoiser, config.model.diffusion.schedule, config.run.grid_sampler_steps, config.model.background

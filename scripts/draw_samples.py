@@ -1,6 +1,6 @@
 """Draws what a model makes of pictures: each row is the picture as the model saw it, then its splat from all around.
 
-    python scripts/draw_samples.py --images assets/example.png assets/examples/*.png --out docs/samples.png
+python scripts/draw_samples.py --images assets/example.png assets/examples/*.png --out docs/samples.png
 """
 
 import dataclasses

@@ -35,9 +35,7 @@ def condition_camera(rig: ObjectRig, elevation: float | None = None) -> Cameras:
 
 def denoised_cameras(rig: ObjectRig) -> Cameras:
     """Returns the cameras `[len(azimuths)]` of the views to denoise."""
-    return orbit(
-        np.asarray(rig.azimuths), elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov
-    )
+    return orbit(np.asarray(rig.azimuths), elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
 
 
 def azimuth_of(camera_to_world: Float[np.ndarray, "4 4"]) -> float:

@@ -38,7 +38,7 @@ def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
 
 
 def closest_point_to_origin(rays: Rays) -> Float[Array, "*batch h w 3"]:
-    """Returns o − (o·d)d, the reference point of RPPC (DiffusionGS eq. 12): the ray's point nearest the world origin."""
+    """Returns o − (o·d)d, the reference point of RPPC (DiffusionGS eq. 12): the point nearest the world origin."""
     along = jnp.sum(rays.origins * rays.directions, axis=-1, keepdims=True)
     return rays.origins - along * rays.directions
 

@@ -45,10 +45,13 @@ def save_weights(folder: str | pathlib.Path, step: int, weights: Params, metadat
 def _write(
     folder: str | pathlib.Path, step: int, parts: dict[str, Any], metadata: dict[str, Any], keep: int | None
 ) -> None:
-    policy = None if keep is None else ocp.training.preservation_policies.LatestN(keep)
+    policies = ocp.training.preservation_policies
+    policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
     try:
         with ocp.training.Checkpointer(
-            pathlib.Path(folder).absolute(), preservation_policy=policy, cleanup_tmp_directories=True
+            str(pathlib.Path(folder).absolute()),
+            preservation_policy=policy,  # ty: ignore[invalid-argument-type]  (orbax's own policies miss its protocol)
+            cleanup_tmp_directories=True,
         ) as checkpointer:
             checkpointer.save_checkpointables(step, parts, custom_metadata=metadata, force=True)
     except OSError as error:
@@ -83,7 +86,7 @@ def restore_checkpoint(folder: str | pathlib.Path, like: TrainState) -> tuple[Tr
     }
     _check_shapes(path, "ema", abstract.ema)
     try:
-        loaded = ocp.load_checkpointables(path, parts)
+        loaded = ocp.load_checkpointables(str(path), parts)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"checkpoint {path} cannot be resumed: {_first_line(error)}") from error
     state = loaded["state"]
@@ -99,7 +102,7 @@ def read_metadata(folder: str | pathlib.Path) -> dict[str, Any]:
     """
     path = _checkpoint_path(folder)
     try:
-        metadata = ocp.checkpointables_metadata(path).custom_metadata
+        metadata = ocp.checkpointables_metadata(str(path)).custom_metadata
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise DataError(f"checkpoint {path} cannot be read: {_first_line(error)}") from error
     if not isinstance(metadata, dict) or "config" not in metadata:
@@ -122,7 +125,7 @@ def load_weights(folder: str | pathlib.Path, like: Params) -> Params:
     stored = _check_shapes(path, "ema", like)
     abstract = jax.tree.map(lambda leaf, dtype: _abstract(leaf.shape, dtype), like, stored)
     try:
-        weights = ocp.load_checkpointables(path, {"ema": abstract})["ema"]
+        weights = ocp.load_checkpointables(str(path), {"ema": abstract})["ema"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"checkpoint {path} cannot be read: {_first_line(error)}") from error
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), weights)
@@ -143,7 +146,7 @@ def _checkpoint_path(folder: str | pathlib.Path) -> pathlib.Path:
 def _check_shapes(path: pathlib.Path, part: str, like: Params) -> Any:
     """Returns the stored dtypes, or says in one line in what the stored tree differs from `like`."""
     try:
-        tree = ocp.checkpointables_metadata(path).metadata[part]
+        tree = ocp.checkpointables_metadata(str(path)).metadata[part]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"checkpoint {path} cannot be read: {_first_line(error)}") from error
     stored = {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -22,7 +22,7 @@ class OptimizerConfig:
     clip_norm: float = 0.5
     """Gradients are scaled down to this global norm."""
     ema_decay: float = 0.998
-    """Decay of the exponential average of the weights that samples are drawn from; it starts lower and rises to this."""
+    """Decay of the average of the weights that samples are drawn from; it starts lower and rises to this."""
 
 
 @dataclasses.dataclass(frozen=True)

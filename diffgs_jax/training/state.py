@@ -54,9 +54,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix
-        ),
+        optax.adamw(schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix),
     )
 
 

@@ -1,7 +1,7 @@
 """One optimizer step as a pure function."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ def make_train_step(
         decay = jnp.minimum(config.ema_decay, (1.0 + done) / (10.0 + done))
         ema = optax.incremental_update(params, state.ema, 1.0 - decay)
         metrics["gradient_norm"] = optax.global_norm(gradients)
-        return TrainState(state.step + 1, params, ema, opt_state), metrics
+        # optax types its trees for every container; ours are dictionaries.
+        return TrainState(state.step + 1, cast(Params, params), cast(Params, ema), opt_state), metrics
 
     return jax.jit(train_step, donate_argnums=0)

@@ -5,6 +5,7 @@ import pytest
 
 from diffgs_jax.geometry import (
     Cameras,
+    ObjectRig,
     closest_point_to_origin,
     condition_camera,
     denoised_cameras,
@@ -12,7 +13,6 @@ from diffgs_jax.geometry import (
     intrinsics_from_fov,
     look_at,
     normalize_points,
-    ObjectRig,
     orbit,
     pixel_rays,
     spherical_position,
@@ -97,9 +97,7 @@ def test_turning_the_world_keeps_relative_poses():
     poses = random_poses(4)
     turned = turn_to_azimuth_zero(poses, poses[2])
     assert abs(turned[2, 1, 3]) < 1e-5 and turned[2, 0, 3] > 0
-    np.testing.assert_allclose(
-        np.linalg.inv(turned[0]) @ turned[1], np.linalg.inv(poses[0]) @ poses[1], atol=1e-5
-    )
+    np.testing.assert_allclose(np.linalg.inv(turned[0]) @ turned[1], np.linalg.inv(poses[0]) @ poses[1], atol=1e-5)
     np.testing.assert_allclose(turned[:, 2, 3], poses[:, 2, 3], atol=1e-6)
 
 

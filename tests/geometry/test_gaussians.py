@@ -37,9 +37,9 @@ def test_harmonics_are_scipys_up_to_order_and_sign():
         for order in range(-degree, degree + 1):
             complex_value = sph_harm_y(degree, abs(order), theta, phi)
             # Real form with the Condon-Shortley phase kept, which scipy includes: the sign convention of 3DGS files.
-            expected = {
-                -1: np.sqrt(2) * complex_value.imag, 0: complex_value.real, 1: np.sqrt(2) * complex_value.real
-            }[np.sign(order)]
+            expected = {-1: np.sqrt(2) * complex_value.imag, 0: complex_value.real, 1: np.sqrt(2) * complex_value.real}[
+                np.sign(order)
+            ]
             np.testing.assert_allclose(ours[:, column], expected, atol=1e-5, err_msg=f"{degree} {order}")
             column += 1
     with pytest.raises(ValueError, match="degrees 0 to 3"):

@@ -1,0 +1,131 @@
+"""The training command as a user runs it: started, killed, continued, overruled, misused."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from diffgs_jax.train import main
+
+TINY = [
+    *("--model.network.width", "32", "--model.network.layers", "1", "--model.network.heads", "2"),
+    *("--data.resolution", "16", "--data.batch-size", "2", "--data.cache", "none"),
+    *("--model.losses.distance-warmup", "2", "--run.log-every", "1", "--run.grid-every", "0"),
+]
+
+
+def arguments(root, folder, *more):
+    return [
+        "--config", str(root / "configs" / "quickstart.py"), *TINY,
+        "--data.path", str(root / "assets" / "furniture_cc0"), "--run.folder", str(folder), *more,
+    ]  # fmt: skip
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: (line["loss"], line["gradient_norm"]) for line in lines}
+
+
+def run(root, folder, *more):
+    command = [sys.executable, "-m", "diffgs_jax.train", *arguments(root, folder, *more)]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_continues_as_if_nothing_had_happened(request, tmp_path):
+    root = request.config.rootpath
+    steps = ["--run.steps", "9", "--run.checkpoint-every", "2"]
+    whole = run(root, tmp_path / "whole", *steps)
+    assert whole.wait(300) == 0, whole.stderr.read()
+
+    process = run(root, tmp_path / "killed", *steps)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "killed" / "checkpoints" / "4").is_dir():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    again = run(root, tmp_path / "killed", *steps)
+    assert again.wait(300) == 0, again.stderr.read()
+
+    expected, continued = losses(tmp_path / "whole"), losses(tmp_path / "killed")
+    assert list(continued) == list(expected) == list(range(1, 10))
+    np.testing.assert_allclose(list(continued.values()), list(expected.values()), rtol=1e-6)
+
+
+def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request, tmp_path):
+    root = request.config.rootpath
+    main(arguments(root, tmp_path / "first", "--run.steps", "3"))
+    first = losses(tmp_path / "first")
+    main(
+        arguments(
+            root,
+            tmp_path / "second",
+            "--run.steps",
+            "3",
+            "--run.init-from",
+            str(tmp_path / "first"),
+            "--model.losses.distance-warmup",
+            "0",
+            "--run.grid-every",
+            "3",
+        )  # fmt: skip
+    )
+    from diffgs_jax.training import read_metadata
+
+    assert read_metadata(tmp_path / "second")["counters"]["samples"] == 12
+    assert losses(tmp_path / "second") != first
+    assert (tmp_path / "second" / "grids" / "test_0000003.png").stat().st_size > 1000
+    assert list((tmp_path / "second" / "tensorboard").iterdir())
+
+
+def test_other_settings_do_not_mix_into_a_run(request, tmp_path, capsys):
+    root = request.config.rootpath
+    main(arguments(root, tmp_path / "run", "--run.steps", "1"))
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(root, tmp_path / "run", "--run.steps", "2", "--optimizer.learning-rate", "1.0"))
+    assert stopped.value.code == 2
+    assert "holds a run with optimizer.learning_rate = 0.0004, not 1.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--run.stepz", "1"], "unknown config field --run.stepz; did you mean --run.steps?"),
+        (["--run.folder", "/proc/none/run"], "cannot write to the run folder /proc/none/run"),
+        (["--data.path", "/none"], "/none"),
+        (["--run.init-from", "/none"], "there is no checkpoint folder /none"),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(request, tmp_path, capsys, more, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(request.config.rootpath, tmp_path / "run", *more))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and error[0].startswith("error: ") and message in error[0]
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(request, tmp_path, capsys):
+    root = request.config.rootpath
+    main(arguments(root, tmp_path / "first", "--run.steps", "1"))
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            arguments(
+                root, tmp_path / "second", "--run.init-from", str(tmp_path / "first"), "--model.network.width", "64"
+            )
+        )
+    assert stopped.value.code == 1
+    assert "belongs to another architecture" in capsys.readouterr().err
+
+
+def test_a_missing_config_is_bad_usage(capsys):
+    for words in ([], ["--config", str(pathlib.Path("/none.py"))]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+    assert "there is no config file /none.py" in capsys.readouterr().err
