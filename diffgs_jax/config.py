@@ -32,23 +32,6 @@ class TrainConfig:
     rig: ObjectRig = ObjectRig()
     """The cameras that sampling uses for a picture without a pose."""
 
-    def __post_init__(self) -> None:
-        """Refuses settings that contradict each other.
-
-        Raises:
-            UserError: names the two settings.
-        """
-        network = self.model.network
-        if self.data.resolution % network.patch_size or network.patch_size % network.stride:
-            raise UserError(
-                f"data.resolution {self.data.resolution} must be a multiple of model.network.patch_size "
-                f"{network.patch_size}, and that of model.network.stride {network.stride}"
-            )
-        if self.data.background != self.model.background:
-            raise UserError(
-                f"data.background {self.data.background} and model.background {self.model.background} must be equal"
-            )
-
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
 _base = cattrs.Converter(forbid_extra_keys=True)
@@ -61,10 +44,7 @@ def _unstructure_model(model: ModelConfig) -> dict[str, Any]:
 
 def _structure_model(tagged: dict[str, Any], _: type) -> ModelConfig:
     fields = dict(tagged)
-    kind = fields.pop("kind", None)
-    if kind not in KINDS:
-        raise ValueError(f"unknown model kind {kind!r}; known are {', '.join(KINDS)}")
-    return _base.structure(fields, KINDS[kind])
+    return _base.structure(fields, KINDS[fields.pop("kind")])
 
 
 for _kind in KINDS.values():
@@ -87,12 +67,34 @@ def from_dict(fields: dict[str, Any], source: str = "config") -> TrainConfig:
     Raises:
         DataError: names every field that is unknown or of the wrong type.
     """
+    kind = fields.get("model", {}).get("kind")
+    if kind not in KINDS:
+        raise DataError(f"{source}: unknown model kind {kind!r}; known are {', '.join(KINDS)}")
     try:
         return _converter.structure(fields, TrainConfig)
     except cattrs.BaseValidationError as error:
         raise DataError(f"{source}: {'; '.join(cattrs.transform_error(error, path='config'))}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{source}: {error}") from error
+
+
+def check(config: TrainConfig) -> TrainConfig:
+    """Returns the config, or refuses settings that contradict each other.
+
+    Raises:
+        UserError: names the two settings.
+    """
+    network = config.model.network
+    if config.data.resolution % network.patch_size or network.patch_size % network.stride:
+        raise UserError(
+            f"data.resolution {config.data.resolution} must be a multiple of model.network.patch_size "
+            f"{network.patch_size}, and that of model.network.stride {network.stride}"
+        )
+    if config.data.background != config.model.background:
+        raise UserError(
+            f"data.background {config.data.background} and model.background {config.model.background} must be equal"
+        )
+    return config
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -122,7 +124,7 @@ def apply_overrides(config: TrainConfig, overrides: Sequence[str]) -> TrainConfi
     """Returns a config with `--section.field value` pairs applied.
 
     Raises:
-        UserError: if an override names no field; the nearest field is suggested.
+        UserError: if an override names no field (the nearest one is suggested), or settings contradict each other.
         SystemExit: if a value does not fit its field (code 2), or for `--help` (code 0).
     """
     known = {f"--{name}" for name in flatten(to_dict(config)) if name != "model.kind"}
@@ -136,7 +138,8 @@ def apply_overrides(config: TrainConfig, overrides: Sequence[str]) -> TrainConfi
             close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
             hint = f"; did you mean {options[close[0]]}?" if close else "; --help lists them"
             raise UserError(f"unknown config field {word.split('=', 1)[0]}{hint}")
-    return tyro.cli(TrainConfig, default=config, args=list(overrides), prog="python -m diffgs_jax.train")
+    # Checked here and not on construction: tyro would wrap the one line that a user needs into a box.
+    return check(tyro.cli(TrainConfig, default=config, args=list(overrides), prog="python -m diffgs_jax.train"))
 
 
 def flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -146,7 +146,7 @@ def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
 _MAY_CHANGE = {
     *(f"run.{name}" for name in ("folder", "steps", "init_from", "checkpoint_every", "keep_checkpoints", "log_every")),
     *(f"run.{name}" for name in ("grid_every", "grid_objects", "grid_sampler_steps")),
-    *(f"data.{name}" for name in ("cache", "threads", "prefetch")),
+    *(f"data.{name}" for name in ("cache_gigabytes", "threads", "prefetch", "max_bad_records")),
 }
 
 

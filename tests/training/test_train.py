@@ -15,7 +15,7 @@ from diffgs_jax.train import main
 
 TINY = [
     *("--model.network.width", "32", "--model.network.layers", "1", "--model.network.heads", "2"),
-    *("--data.resolution", "16", "--data.batch-size", "2", "--data.cache", "none"),
+    *("--data.resolution", "16", "--data.batch-size", "2", "--data.cache-gigabytes", "0"),
     *("--model.losses.distance-warmup", "2", "--run.log-every", "1", "--run.grid-every", "0"),
 ]
 
