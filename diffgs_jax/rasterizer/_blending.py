@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffgs_jax.rasterizer._binning import TileLists, TileRectangles, list_tiles, tile_rectangles
-from diffgs_jax.rasterizer._tile_blending import GEOMETRY, blend_pass, blend_pass_backward
+from diffgs_jax.rasterizer._launchers import XLA, Launcher
+from diffgs_jax.rasterizer._tile_blending import GEOMETRY
 from diffgs_jax.rasterizer._tiles import TileGrid, from_tiles, to_tiles
 from diffgs_jax.rasterizer.projection import Projection
 
@@ -28,6 +29,7 @@ def blend_tiles(
     *,
     grid: TileGrid,
     capacity: int,
+    launcher: Launcher = XLA,
 ) -> tuple[Float[Array, "images h w c"], Float[Array, "images h w"]]:
     """Blends channels front to back, and returns them with the transmittance that is left.
 
@@ -39,31 +41,37 @@ def blend_tiles(
         channels: what is blended.
         grid: tiles of every image.
         capacity: how many (tile, Gaussian) pairs are held at once, at least `grid.tiles`.
+        launcher: who blends a pass.
     """
     images, count = opacities.shape
     rectangles = tile_rectangles(jax.tree.map(jax.lax.stop_gradient, projection), grid)
     opacities = jnp.where(projection.is_visible, opacities, 0.0)
     table = jnp.concatenate([projection.means, projection.conics, opacities[..., None], channels], axis=-1)
-    blended, transmittance = _blend(grid, images, capacity, table.reshape(images * count, -1), rectangles)
+    blended, transmittance = _blend(grid, images, capacity, launcher, table.reshape(images * count, -1), rectangles)
     return from_tiles(blended, grid), from_tiles(transmittance[:, None], grid)[..., 0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
 def _blend(
-    grid: TileGrid, images: int, capacity: int, table: Float[Array, "m columns"], rectangles: TileRectangles
+    grid: TileGrid,
+    images: int,
+    capacity: int,
+    launcher: Launcher,
+    table: Float[Array, "m columns"],
+    rectangles: TileRectangles,
 ) -> tuple[Float[Array, "tiles c pixels"], Float[Array, "tiles pixels"]]:
-    return _blend_forward(grid, images, capacity, table, rectangles)[0]
+    return _blend_forward(grid, images, capacity, launcher, table, rectangles)[0]
 
 
 def _blend_forward(
-    grid: TileGrid, images: int, capacity: int, table: Array, rectangles: TileRectangles
+    grid: TileGrid, images: int, capacity: int, launcher: Launcher, table: Array, rectangles: TileRectangles
 ) -> tuple[tuple[Array, Array], _Residuals]:
     first_lists = list_tiles(rectangles, jnp.int32(0), grid, images=images, capacity=capacity)
     light = _initial_light(grid, images, table.dtype)
     blended = jnp.zeros((images * grid.tiles, table.shape[1] - GEOMETRY, grid.pixels), table.dtype)
 
     def blend(lists: TileLists, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        return blend_pass(table, lists, *state, grid)
+        return launcher.blend_pass(table, lists, *state, grid)
 
     light, blended = _run_passes(blend, rectangles, first_lists, (light, blended), grid, images, capacity)
     transmittance = jnp.abs(light)
@@ -71,7 +79,12 @@ def _blend_forward(
 
 
 def _blend_backward(
-    grid: TileGrid, images: int, capacity: int, residuals: _Residuals, cotangents: tuple[Array, Array]
+    grid: TileGrid,
+    images: int,
+    capacity: int,
+    launcher: Launcher,
+    residuals: _Residuals,
+    cotangents: tuple[Array, Array],
 ) -> tuple[Array, None]:
     table, rectangles, first_lists, blended, transmittance = residuals
     by_blended, by_transmittance = cotangents
@@ -80,7 +93,7 @@ def _blend_backward(
 
     def blend(lists: TileLists, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         light, behind, gradients = state
-        return blend_pass_backward(table, lists, light, behind, by_blended, gradients, grid)
+        return launcher.blend_pass_backward(table, lists, light, behind, by_blended, gradients, grid)
 
     state = (light, behind, jnp.zeros_like(table))
     gradients = _run_passes(blend, rectangles, first_lists, state, grid, images, capacity)[2]

@@ -1,0 +1,95 @@
+"""The kernels behind the seam of `_tile_blending`: the same passes, blended by `diffgs_kernels`.
+
+Rows are gathered into list order out here, so that a kernel reads them one after the other, and the gradient rows that
+come back are summed out here.
+"""
+
+import diffgs_kernels
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffgs_jax.rasterizer._binning import TileLists
+from diffgs_jax.rasterizer._tiles import TileGrid
+from diffgs_jax.rasterizer.projection import ALPHA_MIN
+from diffgs_jax.rasterizer.reference import ALPHA_MAX, TRANSMITTANCE_MIN
+
+_RULES = diffgs_kernels.Rules(ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN)
+
+
+def blend_pass(
+    table: Float[Array, "m columns"],
+    lists: TileLists,
+    transmittance: Float[Array, "tiles pixels"],
+    blended: Float[Array, "tiles c pixels"],
+    grid: TileGrid,
+    *,
+    interpret: bool = False,
+) -> tuple[Float[Array, "tiles pixels"], Float[Array, "tiles c pixels"]]:
+    """Blends the lists over what is already there, as `_tile_blending.blend_pass` does.
+
+    Args:
+        table: one row for each splat, six columns of geometry and then the channels.
+        lists: which rows each tile blends, front to back.
+        transmittance: light left at each pixel, negated where blending has stopped for good.
+        blended: channels so far.
+        grid: tiles of every image.
+        interpret: run the kernel on any device, slowly.
+    """
+    return diffgs_kernels.blend_pass(
+        table.at[lists.ids].get(mode="clip"),
+        lists.starts,
+        lists.counts,
+        transmittance,
+        blended,
+        tiling=_tiling(grid),
+        rules=_RULES,
+        interpret=interpret,
+    )
+
+
+def blend_pass_backward(
+    table: Float[Array, "m columns"],
+    lists: TileLists,
+    transmittance: Float[Array, "tiles pixels"],
+    behind: Float[Array, "tiles pixels"],
+    cotangents: Float[Array, "tiles c pixels"],
+    gradients: Float[Array, "m columns"],
+    grid: TileGrid,
+    *,
+    interpret: bool = False,
+) -> tuple[Float[Array, "tiles pixels"], Float[Array, "tiles pixels"], Float[Array, "m columns"]]:
+    """Adds what one pass contributes to the gradient of the table, as `_tile_blending.blend_pass_backward` does.
+
+    Args:
+        table: as in `blend_pass`.
+        lists: as in `blend_pass`.
+        transmittance: as in `blend_pass`, before this pass.
+        behind: the part of Σ output·cotangent that this pass and those behind it contribute.
+        cotangents: of the blended channels.
+        gradients: of the table so far.
+        grid: tiles of every image.
+        interpret: as in `blend_pass`.
+
+    Returns:
+        `transmittance` and `behind` after this pass, and `gradients` with this pass added.
+    """
+    transmittance, behind, rows = diffgs_kernels.blend_pass_backward(
+        table.at[lists.ids].get(mode="clip"),
+        lists.starts,
+        lists.counts,
+        transmittance,
+        behind,
+        cotangents,
+        tiling=_tiling(grid),
+        rules=_RULES,
+        interpret=interpret,
+    )
+    splats, entries = table.shape[0], lists.ids.shape[0]
+    # The lists fill the front of `ids`; whose rows come behind them is undefined.
+    is_listed = jnp.arange(entries, dtype=jnp.int32) < jnp.sum(lists.counts, dtype=jnp.int32)
+    owners = jnp.where(is_listed, lists.ids, splats)
+    return transmittance, behind, gradients + diffgs_kernels.sum_rows(rows, owners, splats, interpret=interpret)
+
+
+def _tiling(grid: TileGrid) -> diffgs_kernels.Tiling:
+    return diffgs_kernels.Tiling(side=grid.tile, columns=grid.columns, rows=grid.rows)
