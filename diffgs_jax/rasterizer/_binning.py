@@ -1,8 +1,8 @@
 """Which Gaussians touch which tiles: depth-ordered lists of bounded length, made in as many passes as it takes.
 
 All images of a launch are one flat problem: tile ids count through all images, and Gaussians are visited in the order
-(image, depth). A pass takes as many Gaussians from that order as fit into the list's capacity, so that whatever does not
-fit is simply met later, still in depth order.
+(image, depth). A pass takes as many Gaussians from that order as fit into the list's capacity, so that whatever does
+not fit is simply met later, still in depth order.
 """
 
 from typing import NamedTuple
@@ -41,12 +41,14 @@ class TileLists(NamedTuple):
         ids: `[capacity]` rows of the flattened (image, Gaussian) table; what is past the last tile's list is undefined.
         starts: `[tiles]` where each tile's list begins.
         counts: `[tiles]` how long it is.
-        next_splat: where in the order (image, depth) the next pass begins; m when there is none.
+        start: where in the order (image, depth) this pass began.
+        next_splat: where the next one begins; m when there is none.
     """
 
     ids: Int32[Array, "capacity"]
     starts: Int32[Array, "tiles"]
     counts: Int32[Array, "tiles"]
+    start: Int32[Array, ""]
     next_splat: Int32[Array, ""]
 
 
@@ -106,10 +108,11 @@ def list_tiles(
     begins = ends - touched
     slot = jnp.arange(capacity, dtype=jnp.int32)
     splat = jnp.cumsum(jnp.zeros(capacity, jnp.int32).at[begins].add(1, mode="drop")) - 1
-    splat = jnp.clip(splat, 0, window - 1)
-    within = slot - begins[splat]
-    columns = jnp.maximum(size[splat, 0], 1)
-    tile = (first[splat, 1] + within // columns) * grid.columns + first[splat, 0] + within % columns
+    within = slot - _take(begins, splat)
+    columns = jnp.maximum(_take(size[:, 0], splat), 1)
+    row = jax.lax.div(within, columns)  # truncates, which floor division does three times slower
+    column = within - row * columns
+    tile = (_take(first[:, 1], splat) + row) * grid.columns + _take(first[:, 0], splat) + column
     rank = offset + splat
     tile = (rank // per_image) * grid.tiles + tile
     is_used = slot < length
@@ -120,4 +123,14 @@ def list_tiles(
     else:
         groups = group_by_sorting(tile, rank, is_used, start // per_image, **sizes)
     ids = rectangles.ids.at[groups.ranks].get(mode="clip")
-    return TileLists(ids, groups.starts, groups.counts, next_splat=offset + end)
+    return TileLists(ids, groups.starts, groups.counts, start, next_splat=offset + end)
+
+
+def no_lists(grid: TileGrid, *, images: int, capacity: int) -> TileLists:
+    """Returns what comes before the first pass: nothing is listed, and the next pass begins with the first Gaussian."""
+    empty = jnp.zeros(images * grid.tiles, jnp.int32)
+    return TileLists(jnp.zeros(capacity, jnp.int32), empty, empty, jnp.int32(-1), jnp.int32(0))
+
+
+def _take(values: Int32[Array, "window"], index: Int32[Array, "capacity"]) -> Int32[Array, "capacity"]:
+    return values.at[index].get(mode="clip")

@@ -1,13 +1,14 @@
 """Blending with one custom VJP: lists tiles and blends them, pass after pass, until every Gaussian has had its turn."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffgs_jax.rasterizer._binning import TileLists, TileRectangles, list_tiles, tile_rectangles
+from diffgs_jax.rasterizer._binning import TileLists, TileRectangles, list_tiles, no_lists, tile_rectangles
 from diffgs_jax.rasterizer._launchers import XLA, Launcher
 from diffgs_jax.rasterizer._tile_blending import GEOMETRY
 from diffgs_jax.rasterizer._tiles import TileGrid, from_tiles, to_tiles
@@ -17,7 +18,7 @@ from diffgs_jax.rasterizer.projection import Projection
 class _Residuals(NamedTuple):
     table: Array
     rectangles: TileRectangles
-    first_lists: TileLists  # sorting is a good part of a render, and most renders need one pass only
+    last_lists: TileLists  # listing is a good part of a render, and most renders need one pass only
     blended: Array
     transmittance: Array
 
@@ -66,16 +67,16 @@ def _blend(
 def _blend_forward(
     grid: TileGrid, images: int, capacity: int, launcher: Launcher, table: Array, rectangles: TileRectangles
 ) -> tuple[tuple[Array, Array], _Residuals]:
-    first_lists = list_tiles(rectangles, jnp.int32(0), grid, images=images, capacity=capacity)
     light = _initial_light(grid, images, table.dtype)
     blended = jnp.zeros((images * grid.tiles, table.shape[1] - GEOMETRY, grid.pixels), table.dtype)
 
     def blend(lists: TileLists, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return launcher.blend_pass(table, lists, *state, grid)
 
-    light, blended = _run_passes(blend, rectangles, first_lists, (light, blended), grid, images, capacity)
+    before = no_lists(grid, images=images, capacity=capacity)
+    last_lists, (light, blended) = _run_passes(blend, rectangles, before, (light, blended), grid, images, capacity)
     transmittance = jnp.abs(light)
-    return (blended, transmittance), _Residuals(table, rectangles, first_lists, blended, transmittance)
+    return (blended, transmittance), _Residuals(table, rectangles, last_lists, blended, transmittance)
 
 
 def _blend_backward(
@@ -86,7 +87,7 @@ def _blend_backward(
     residuals: _Residuals,
     cotangents: tuple[Array, Array],
 ) -> tuple[Array, None]:
-    table, rectangles, first_lists, blended, transmittance = residuals
+    table, rectangles, last_lists, blended, transmittance = residuals
     by_blended, by_transmittance = cotangents
     light = _initial_light(grid, images, table.dtype)
     behind = jnp.sum(blended * by_blended, axis=1) + transmittance * by_transmittance
@@ -96,7 +97,7 @@ def _blend_backward(
         return launcher.blend_pass_backward(table, lists, light, behind, by_blended, gradients, grid)
 
     state = (light, behind, jnp.zeros_like(table))
-    gradients = _run_passes(blend, rectangles, first_lists, state, grid, images, capacity)[2]
+    _, (_, _, gradients) = _run_passes(blend, rectangles, last_lists, state, grid, images, capacity)
     return gradients, None
 
 
@@ -110,21 +111,42 @@ def _initial_light(grid: TileGrid, images: int, dtype: jnp.dtype) -> Float[Array
 
 
 def _run_passes(
-    blend, rectangles: TileRectangles, first_lists: TileLists, state: tuple, grid: TileGrid, images: int, capacity: int
-) -> tuple:
-    """Applies `blend(lists, state)` to the first lists, and to further ones while there are any and any pixel is open.
+    blend: Callable[[TileLists, tuple], tuple],
+    rectangles: TileRectangles,
+    known: TileLists,
+    state: tuple,
+    grid: TileGrid,
+    images: int,
+    capacity: int,
+) -> tuple[TileLists, tuple]:
+    """Applies `blend(lists, state)`, pass after pass, while there are Gaussians left and any pixel is open.
 
-    Each pass advances by at least one Gaussian, so the loop ends whatever the numbers are. The first element of the state
-    is the transmittance.
+    Each pass advances by at least one Gaussian, so the loop ends whatever the numbers are.
+
+    Args:
+        blend: blends one pass into the state, whose first element is the transmittance.
+        rectangles: what every Gaussian touches.
+        known: lists of some pass, which need not be made again.
+        state: what is carried from pass to pass.
+        grid: tiles of every image.
+        images: how many images are rendered together.
+        capacity: length of the lists.
+
+    Returns:
+        The lists of the last pass, and the state after it.
     """
     total = rectangles.ids.shape[0]
 
     def advance(carry: tuple[TileLists, tuple]) -> tuple[TileLists, tuple]:
-        lists, state = carry
-        lists = list_tiles(rectangles, lists.next_splat, grid, images=images, capacity=capacity)
-        return lists, blend(lists, state)
+        start = carry[0].next_splat
+        lists = jax.lax.cond(
+            known.start == start,
+            lambda: known,
+            lambda: list_tiles(rectangles, start, grid, images=images, capacity=capacity),
+        )
+        return lists, blend(lists, carry[1])
 
     def is_unfinished(carry: tuple[TileLists, tuple]) -> Array:
         return (carry[0].next_splat < total) & jnp.any(carry[1][0] > 0.0)
 
-    return jax.lax.while_loop(is_unfinished, advance, (first_lists, blend(first_lists, state)))[1]
+    return jax.lax.while_loop(is_unfinished, advance, (no_lists(grid, images=images, capacity=capacity), state))

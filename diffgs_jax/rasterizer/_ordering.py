@@ -61,8 +61,13 @@ def depth_order(depths: Float[Array, "images n"], is_visible: Bool[Array, "image
 
 
 def group_by_counting(
-    tile: Int32[Array, "capacity"], rank: Int32[Array, "capacity"], is_used: Bool[Array, "capacity"], *, tiles: int,
-    images: int, per_image: int
+    tile: Int32[Array, "capacity"],
+    rank: Int32[Array, "capacity"],
+    is_used: Bool[Array, "capacity"],
+    *,
+    tiles: int,
+    images: int,
+    per_image: int,
 ) -> TileGroups:
     """Groups pairs by tile with one bit for every (tile, splat of its image): a rank is a count of lower bits.
 

@@ -1,8 +1,8 @@
 """The tile body in plain JAX: blends one pass of tile lists into the carried state, forwards and backwards.
 
-This is the seam at which another launcher can take over: arrays in, arrays out, one pass at a time. Both directions walk
-the lists front to back, so the backward pass needs nothing but the lists: what a pixel will still receive from behind is
-what it receives in all less what it has received already.
+This is the seam at which another launcher can take over: arrays in, arrays out, one pass at a time. Both directions
+walk the lists front to back, so the backward pass needs nothing but the lists: what a pixel will still receive from
+behind is what it receives in all less what it has received already.
 
 Tiles are sorted by the length of their lists and worked on in blocks, `_CHUNK` list entries at a time, until
 the block's longest list ends or its last pixel is opaque. So the cost follows the real number of entries, and every
@@ -12,6 +12,7 @@ The running transmittance of a pixel that has stopped is kept negated: its sign 
 light is left.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -100,8 +101,8 @@ def blend_pass_backward(
 ) -> tuple[Float[Array, "tiles pixels"], Float[Array, "tiles pixels"], Float[Array, "m columns"]]:
     """Adds what one pass contributes to the gradient of the table.
 
-    With w = T·alpha and g the channels' cotangents, the gradient of alpha is T·(c·g) − behind/(1 − alpha), where `behind`
-    is what the pixel's loss receives from behind this entry, background included.
+    With w = T·alpha and g the channels' cotangents, the gradient of alpha is T·(c·g) − behind/(1 − alpha), where
+    `behind` is what the pixel's loss receives from behind this entry, background included.
 
     Args:
         table: as in `blend_pass`.
@@ -127,11 +128,11 @@ def blend_pass_backward(
             step, light, rest, gradient = carry
             rows, ids = _chunk_rows(table, lists.ids, starts, counts, step)
             alpha, is_clamped = _alphas(rows, centers, grid)
-            received = sum(
-                rows[..., GEOMETRY + c, None] * cotangent[None, c] for c in range(cotangent.shape[0])
+            received = functools.reduce(
+                jnp.add, (rows[..., GEOMETRY + c, None] * cotangent[None, c] for c in range(cotangent.shape[0]))
             )  # [chunk, block, pixels]
 
-            def visit_entry(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple:
+            def visit_entry(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple, tuple]:
                 light, rest = state
                 alpha, received = entry
                 left = light * (1.0 - alpha)
@@ -175,10 +176,10 @@ def _plan(lists: TileLists) -> _Plan:
 
 
 def _block(plan: _Plan, index: Array) -> tuple[Array, Array, Array]:
-    return tuple(
-        jax.lax.dynamic_slice_in_dim(values, index * plan.block, plan.block)
-        for values in (plan.tiles, plan.starts, plan.counts)
-    )
+    def cut(values: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(values, index * plan.block, plan.block)
+
+    return cut(plan.tiles), cut(plan.starts), cut(plan.counts)
 
 
 def _read(values: Array, tiles: Array) -> Array:

@@ -1,10 +1,11 @@
 """From 3D Gaussians to 2D ones: camera space, the perspective Jacobian, conics and opacity-aware extents.
 
-Everything here is plain differentiable `jnp`. A Gaussian that cannot be drawn (behind the near plane, fainter than 1/255
-everywhere, not finite) is replaced by a harmless constant *before* any arithmetic that could overflow, so that its
-gradient is exactly zero and no NaN can come out of the backward pass, whatever finite numbers go in.
+Everything here is plain differentiable `jnp`. A Gaussian that cannot be drawn (behind the near plane, fainter than
+1/255 everywhere, not finite) is replaced by a harmless constant *before* any arithmetic that could overflow, so that
+its gradient is exactly zero and no NaN can come out of the backward pass, whatever finite numbers go in.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -129,21 +130,27 @@ def _projected_covariance(
     limit = _FOV_MARGIN * half_size / jnp.where(jnp.abs(focal) < 1e-6, 1e-6, jnp.abs(focal))
     slope = jnp.clip(slope, -limit, limit)
     magnification = focal / depth[..., None]
-    # Rows of J W: J = [[fx/z, 0, -fx x/z²], [0, fy/z, -fy y/z²]].
-    rows = linear[..., None, :2, :] - slope[..., None] * linear[..., None, 2:, :]
-    rows = magnification[..., None] * rows
-    bound = 9.0 * jnp.max(jnp.abs(rows), axis=(-2, -1)) ** 2
-    largest = jnp.max(jnp.abs(covariances), axis=(-2, -1))
+    # Rows of J W: J = [[fx/z, 0, -fx x/z²], [0, fy/z, -fy y/z²]]. Written out by component, because XLA has no good way
+    # with a hundred thousand 3×3 products.
+    x, y = (
+        [
+            magnification[..., axis] * (linear[..., None, axis, i] - slope[..., axis] * linear[..., None, 2, i])
+            for i in range(3)
+        ]
+        for axis in range(2)
+    )
+    bound = 9.0 * functools.reduce(jnp.maximum, (jnp.abs(value) for value in x + y)) ** 2
+    entry = {(i, j): 0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i in range(3) for j in range(i, 3)}
+    largest = functools.reduce(jnp.maximum, (jnp.abs(value) for value in entry.values()))
     ratio = _LARGEST_VARIANCE / jnp.maximum(bound, 1e-12)
     # A splat wider than 10⁸ pixels is flat over any image: shrinking it there changes nothing but the overflow.
     shrink = jax.lax.stop_gradient(jnp.where(largest > ratio, ratio / jnp.maximum(largest, 1e-30), 1.0))
-    spread = jnp.einsum("...nij,...nkj->...nik", covariances * shrink[..., None, None], rows)
-    x, y = rows[..., 0, :], rows[..., 1, :]
-    return jnp.stack(
-        [
-            jnp.sum(x * spread[..., 0], axis=-1),
-            jnp.sum(x * spread[..., 1], axis=-1),
-            jnp.sum(y * spread[..., 1], axis=-1),
-        ],
-        axis=-1,
-    )
+
+    def dot(left: list[Array], right: list[Array]) -> Array:
+        return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
+
+    def times(row: list[Array]) -> list[Array]:
+        return [shrink * dot([entry[min(i, j), max(i, j)] for j in range(3)], row) for i in range(3)]
+
+    spread_x, spread_y = times(x), times(y)
+    return jnp.stack([dot(x, spread_x), dot(y, spread_x), dot(y, spread_y)], axis=-1)

@@ -1,6 +1,7 @@
 """The rasterizer by its definition: every Gaussian against every pixel, differentiated by autodiff.
 
-This is what the tiled path is held against. It needs memory like Gaussians × pixels: keep it for tests and small images.
+This is what the tiled path is held against. It needs memory like Gaussians × pixels: keep it for tests and small
+images.
 """
 
 import jax

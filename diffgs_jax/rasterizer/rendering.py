@@ -22,7 +22,8 @@ class Rendering(NamedTuple):
     """What a camera sees.
 
     Attributes:
-        image: `[*batch, h, w, 3]` on the background, unbounded above as colours are. An empty pixel reads the background.
+        image: `[*batch, h, w, 3]` on the background, unbounded above as colours are. An empty pixel reads the
+            background.
         alpha: `[*batch, h, w]` coverage 1 − T in [0, 1]. An empty pixel reads 0.
         depth: `[*batch, h, w]` Σ T·alpha·z, world units, not divided by alpha. An empty pixel reads 0.
         features: `[*batch, h, w, c]` blended like colours, on zero; None if none were given.
@@ -49,8 +50,8 @@ def render(
 ) -> Rendering:
     """Renders Gaussians from any number of cameras (3DGS, Kerbl et al. 2023), all of them in one launch.
 
-    alpha = min(0.99, o·exp(−½ dᵀ Σ'⁻¹ d)), skipped under 1/255; blending is front to back by z (ties by index) and stops,
-    for good, at the Gaussian that would take transmittance under 1e-4. Works under jit, vmap, grad and shard_map
+    alpha = min(0.99, o·exp(−½ dᵀ Σ'⁻¹ d)), skipped under 1/255; blending is front to back by z (ties by index) and
+    stops, for good, at the Gaussian that would take transmittance under 1e-4. Works under jit, vmap, grad and shard_map
     (`check_vma=False`), with static `height`, `width`, `capacity`.
 
     Gradients reach everything that is an array: Gaussians, poses, intrinsics, background and features. They are those
@@ -66,8 +67,8 @@ def render(
         near: Gaussians with z ≤ near are dropped; world units, at least 1e-6.
         dilation: added to both 2D variances, square pixels.
         features: `[*batch, n, c]`, blended like colours on zero (normals, coordinates, anything).
-        capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not fit
-            is blended in further passes. By default ample for splats of a few pixels.
+        capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not
+            fit is blended in further passes. By default ample for splats of a few pixels.
         backend: who does the blending: "xla" is plain JAX and runs on any device; "triton" are Pallas kernels for an
             NVIDIA GPU. "auto" is "xla" everywhere for now: the kernels have been interpreted and lowered, never timed.
 
@@ -157,8 +158,6 @@ def _flatten(
     """Projects and colours every Gaussian for every camera; channels are colour, depth and features."""
     _check_arrays(gaussians, cameras, features)
     dtype = jnp.result_type(*gaussians, *cameras, *([] if features is None else [features]))
-    gaussians = Gaussians(*(jnp.asarray(values, dtype) for values in gaussians))
-    cameras = Cameras(*(jnp.asarray(values, dtype) for values in cameras))
     batch, lead = gaussians.opacities.shape[:-1], cameras.intrinsics.shape[:-1]
     views = (1,) * (len(lead) - len(batch))
     images = int(np.prod(lead))
@@ -168,23 +167,25 @@ def _flatten(
             "render fewer cameras at once"
         )
 
-    def per_image(values: Array) -> Array:
+    def per_image(values: Array | np.ndarray) -> Array:
         """Repeats `[*batch, …]` for every view and flattens `[*batch, *views]`."""
         inner = values.shape[len(batch) :]
-        return jnp.broadcast_to(values.reshape(batch + views + inner), lead + inner).reshape((images, *inner))
+        values = jnp.asarray(values, dtype).reshape(batch + views + inner)
+        return jnp.broadcast_to(values, lead + inner).reshape((images, *inner))
 
-    scales = jnp.clip(gaussians.scales, -_LARGEST_SCALE, _LARGEST_SCALE)
-    spread = covariances(_bounded(gaussians.rotations), scales)
-    flat = Cameras(cameras.camera_to_world.reshape(images, 4, 4), cameras.intrinsics.reshape(images, 4))
+    scales = jnp.clip(jnp.asarray(gaussians.scales, dtype), -_LARGEST_SCALE, _LARGEST_SCALE)
+    spread = covariances(_bounded(jnp.asarray(gaussians.rotations, dtype)), scales)
+    poses = jnp.asarray(cameras.camera_to_world, dtype).reshape(images, 4, 4)
+    flat = Cameras(poses, jnp.asarray(cameras.intrinsics, dtype).reshape(images, 4))
     means, opacities = per_image(gaussians.means), per_image(gaussians.opacities)
     projection = project(
         means, per_image(spread), opacities, flat, height=height, width=width, near=near, dilation=dilation
     )
     is_visible = projection.is_visible[..., None]
-    colors = sh_to_color(per_image(gaussians.sh), jnp.where(is_visible, means, 0.0), flat.camera_to_world[..., :3, 3])
+    colors = sh_to_color(per_image(gaussians.sh), jnp.where(is_visible, means, 0.0), poses[..., :3, 3])
     channels = [jnp.where(is_visible, colors, 0.0), jnp.where(is_visible, projection.depths[..., None], 0.0)]
     if features is not None:
-        channels.append(jnp.where(is_visible, per_image(jnp.asarray(features, dtype)), 0.0))
+        channels.append(jnp.where(is_visible, per_image(features), 0.0))
     return _Scene(projection, opacities, jnp.concatenate(channels, axis=-1))
 
 
@@ -220,7 +221,7 @@ def _compose(
 
 
 def _default_capacity(splats: int) -> int:
-    """Six pairs a splat hold splats of a few pixels; past some 33 million pairs (400 MB) passes are cheaper than memory."""
+    """Six pairs a splat hold splats of a few pixels; past 33 million pairs (400 MB) passes are cheaper than memory."""
     return max(1 << 14, min(6 * splats, max(1 << 25, splats)))
 
 

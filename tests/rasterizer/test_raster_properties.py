@@ -1,0 +1,265 @@
+"""The tiled rasterizer against the dense one, and what must hold whatever is rendered."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffgs_jax.geometry import Cameras, Gaussians, orbit, sh_from_color
+from diffgs_jax.rasterizer import Rendering, _binning, _ordering, render, render_dense
+from diffgs_jax.rasterizer._binning import TileLists, TileRectangles, list_tiles
+from diffgs_jax.rasterizer._tiles import TileGrid
+
+# Compiling takes longer than rendering, so all comparisons share one shape: two scenes, two views each, an odd size.
+HEIGHT, WIDTH, COUNT, BATCH, VIEWS = 13, 31, 100, (2,), (2, 2)
+
+
+def random_gaussians(kind: str, count: int, seed: int, batch: tuple[int, ...] = (), sh: int = 1) -> Gaussians:
+    """Gaussians around the origin; `nasty` mixes in everything that must not be drawn or is hard to draw."""
+    rng = np.random.default_rng(seed)
+    means = rng.uniform(-1, 1, (*batch, count, 3))
+    scales = np.exp(rng.uniform(np.log(0.01), np.log(0.3), (*batch, count, 3)))
+    opacities = rng.uniform(0.02, 1.0, (*batch, count))
+    rotations = rng.normal(size=(*batch, count, 4))
+    if kind == "nasty":
+        choice = rng.integers(0, 8, (*batch, count))
+        means[choice == 0] *= 40.0  # off screen, and behind the camera
+        scales[choice == 1] *= 100.0  # covers everything
+        scales[choice == 2] *= 1e-4  # smaller than a pixel
+        opacities[choice == 3] = rng.choice([0.0, 0.003, 1.0 / 255.0 + 1e-4, 1.0], (choice == 3).sum())
+        scales[choice == 4, 0] = 0.0
+        rotations[choice == 5] = 0.0
+        scales[choice == 6, 1] *= 30.0  # needles
+    if kind == "huge":
+        scales *= 30.0
+        opacities *= 0.1
+    if kind == "opaque":
+        opacities = 0.9 + 0.1 * opacities
+    return Gaussians(
+        *(
+            jnp.asarray(values, jnp.float32)
+            for values in (means, rotations, scales, opacities, rng.normal(size=(*batch, count, sh, 3)))
+        )
+    )
+
+
+def random_cameras(lead: tuple[int, ...], seed: int, height: int = 1, width: int = 1) -> Cameras:
+    """Cameras on a sphere, slightly off centre."""
+    rng = np.random.default_rng(seed)
+    count = int(np.prod(lead))
+    cameras = orbit(rng.uniform(0, 360, count), elevation_degrees=20.0, distance=2.4)
+    intrinsics = cameras.intrinsics * np.asarray([1.0, width / height, 1.0, 1.0]) + rng.normal(size=(count, 4)) * 0.02
+    return Cameras(
+        jnp.asarray(cameras.camera_to_world.reshape(*lead, 4, 4)),
+        jnp.asarray(intrinsics.reshape(*lead, 4), jnp.float32),
+    )
+
+
+class Inputs(NamedTuple):
+    """Everything a render is differentiable in."""
+
+    gaussians: Gaussians
+    cameras: Cameras
+    background: jax.Array
+    features: jax.Array
+
+
+def random_inputs(kind: str, seed: int) -> Inputs:
+    rng = np.random.default_rng(1000 + seed)
+    return Inputs(
+        random_gaussians(kind, COUNT, seed, BATCH, sh=4),
+        random_cameras(VIEWS, seed, HEIGHT, WIDTH),
+        jnp.asarray(rng.uniform(size=(*VIEWS, 3)), jnp.float32),
+        jnp.asarray(rng.normal(size=(*BATCH, COUNT, 2)), jnp.float32),
+    )
+
+
+def loss(inputs: Inputs, renderer, height: int, width: int, **settings) -> tuple[jax.Array, Rendering]:
+    """A fixed random projection of everything that is rendered."""
+    gaussians, cameras, background, features = inputs
+    rendering = renderer(
+        gaussians, cameras, background=background, features=features, height=height, width=width, **settings
+    )
+    rng = np.random.default_rng(0)
+    return sum(jnp.sum(x * jnp.asarray(rng.normal(size=x.shape), jnp.float32)) for x in rendering), rendering
+
+
+@functools.cache
+def compiled(renderer, **settings):
+    """Returns a jitted function from `Inputs` to their gradients and the rendering."""
+    return jax.jit(jax.grad(functools.partial(loss, renderer=renderer, **settings), has_aux=True))
+
+
+def full_size(renderer, inputs: Inputs, **settings) -> tuple[Inputs, Rendering]:
+    return compiled(renderer, height=HEIGHT, width=WIDTH, **settings)(inputs)
+
+
+def assert_same(left: Rendering, right: Rendering, tolerance: float = 1e-4, fraction: float = 0.995) -> None:
+    for name, values in left._asdict().items():
+        error = np.abs(values - getattr(right, name)) / max(1.0, np.abs(values).max())
+        assert np.mean(error <= tolerance) >= fraction, f"{name}: {np.mean(error <= tolerance):.4f}"
+
+
+def assert_same_gradients(left, right, tolerance: float) -> None:
+    for (path, found), expected in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True):
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(found).all() and np.isfinite(expected).all(), name
+        error = np.linalg.norm(found - expected) / (np.linalg.norm(expected) + 1e-3)
+        assert error < tolerance, f"{name}: relative error {error:.1e}"
+
+
+@pytest.mark.parametrize("kind", ["plain", "nasty", "huge", "opaque"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_tiled_equals_dense(kind, seed):
+    inputs = random_inputs(kind, seed)
+    (left, found), (right, expected) = (full_size(renderer, inputs) for renderer in (render, render_dense))
+    assert_same(found, expected)
+    # One pixel on the other side of a threshold moves a gradient by more than rounding does.
+    assert_same_gradients(left, right, tolerance=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["plain", "nasty", "huge", "opaque"])
+def test_capacity_bounds_memory_and_not_the_result(kind):
+    """The least capacity, raised to one splat that covers an image, needs a pass for every few splats."""
+    inputs = random_inputs(kind, 3)
+    (left, found), (right, expected) = full_size(render, inputs, capacity=1), full_size(render, inputs)
+    assert_same(found, expected, tolerance=3e-6, fraction=1.0)
+    assert_same_gradients(left, right, tolerance=1e-3)
+
+
+def test_rendering_is_deterministic():
+    first, second = (full_size(render, random_inputs("plain", 4)) for _ in range(2))
+    for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_vmap_equals_a_batch():
+    inputs = random_inputs("plain", 5)
+    mapped, found = jax.jit(
+        jax.vmap(jax.grad(functools.partial(loss, renderer=render, height=HEIGHT, width=WIDTH), has_aux=True))
+    )(inputs)
+    _, expected = full_size(render, inputs)
+    assert_same(found, expected, tolerance=1e-5, fraction=1.0)
+    assert all(np.isfinite(values).all() for values in jax.tree.leaves(mapped))
+
+
+@pytest.mark.parametrize("images_packed", [0, 1, 2])
+def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
+    """Pairs are grouped by counting, or by sorting keys that hold one image, several, or are not packed at all."""
+    grid, images, per_image = TileGrid(20, 30, 8), 3, 40
+    rng = np.random.default_rng(6)
+    first = rng.integers(0, [4, 3], (images * per_image, 2))
+    size = rng.integers(0, [4, 3] - first + 1)
+    rectangles = TileRectangles(
+        *(jnp.asarray(values, jnp.int32) for values in (rng.permutation(images * per_image), first, size))
+    )
+
+    def lists(start: int) -> TileLists:
+        return list_tiles(rectangles, jnp.int32(start), grid, images=images, capacity=100)
+
+    def as_sets(found: TileLists) -> list[list[int]]:
+        begins, counts = np.asarray(found.starts), np.asarray(found.counts)
+        return [np.asarray(found.ids)[b : b + c].tolist() for b, c in zip(begins, counts, strict=True)]
+
+    def by_hand(start: int, stop: int) -> list[list[int]]:
+        tiles: list[list[int]] = [[] for _ in range(images * grid.tiles)]
+        for splat in range(start, stop):
+            for row in range(first[splat, 1], first[splat, 1] + size[splat, 1]):
+                for column in range(first[splat, 0], first[splat, 0] + size[splat, 0]):
+                    tile = splat // per_image * grid.tiles + row * grid.columns + column
+                    tiles[tile].append(int(rectangles.ids[splat]))
+        return tiles
+
+    monkeypatch.setattr(_binning, "_COUNTING_WORDS", 0)  # and the bits are more than the capacity
+    for module in (_binning, _ordering):
+        monkeypatch.setattr(module, "packed_images", lambda *_: images_packed)
+    start, passes = 0, 0
+    while start < images * per_image:
+        found = lists(start)
+        assert int(found.next_splat) > start
+        assert as_sets(found) == by_hand(start, int(found.next_splat))
+        with monkeypatch.context() as patched:
+            patched.setattr(_binning, "_COUNTING_WORDS", 1 << 20)
+            counted = lists(start)
+            assert as_sets(counted) == by_hand(start, int(counted.next_splat))
+        start, passes = int(found.next_splat), passes + 1
+    assert passes > 2
+
+
+@pytest.mark.parametrize("ties", [1, 3, 50])
+def test_depth_order_is_a_stable_sort(ties):
+    rng = np.random.default_rng(7)
+    depths = rng.integers(1, 200 // ties + 2, (3, 200)).astype(np.float32) * 0.01
+    is_visible = rng.random((3, 200)) < 0.8
+    order = np.asarray(_ordering.depth_order(jnp.asarray(depths), jnp.asarray(is_visible)))
+    for image in range(3):
+        expected = np.argsort(np.where(is_visible, depths, np.inf)[image], kind="stable")
+        np.testing.assert_array_equal(order[image], expected)
+
+
+def test_shard_map_equals_one_device():
+    gaussians, cameras = random_gaussians("plain", 30, 16, (2,)), random_cameras((2, 2), 17)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("data")
+
+    def draw(gaussians: Gaussians, cameras: Cameras) -> Rendering:
+        return render(gaussians, cameras, height=8, width=8)._replace(features=None)
+
+    sharded = jax.shard_map(draw, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False)
+    found, expected = jax.jit(sharded)(gaussians, cameras), jax.jit(draw)(gaussians, cameras)
+    np.testing.assert_allclose(found.image, expected.image, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "views"), [(0, 2), (3, 0)], ids=["no Gaussians", "no cameras"])
+def test_nothing_to_render(count, views):
+    gaussians = random_gaussians("plain", count, 20)
+    cameras = jax.tree.map(lambda values: values[:views], random_cameras((2,), 21))
+    rendering = jax.jit(lambda *scene: render(*scene, height=5, width=4, background=0.25))(gaussians, cameras)
+    assert rendering.image.shape == (views, 5, 4, 3)
+    np.testing.assert_array_equal(rendering.image, 0.25)
+    np.testing.assert_array_equal(rendering.alpha, 0.0)
+
+
+def test_equal_depths_are_blended_by_index():
+    """Coincident splats, red, green and blue in turn: what each adds is decided by its index alone."""
+    count = 12
+    colors = np.eye(3, dtype=np.float32)[np.arange(count) % 3]
+    gaussians = Gaussians(
+        jnp.zeros((count, 3)),
+        jnp.ones((count, 4)),
+        jnp.full((count, 3), 0.5),
+        jnp.full(count, 0.5),
+        sh_from_color(jnp.asarray(colors)),
+    )
+    cameras = jax.tree.map(jnp.asarray, orbit(np.zeros(1)))
+    rendering = jax.jit(lambda *scene: render(*scene, height=3, width=3, background=0.0))(gaussians, cameras)
+    weights = 0.5 ** np.arange(1, count + 1)
+    np.testing.assert_allclose(rendering.image[0, 1, 1], [weights[i::3].sum() for i in range(3)], atol=1e-5)
+
+
+def test_one_splat_is_its_formula():
+    gaussians = Gaussians(
+        jnp.zeros((1, 3)), jnp.asarray([[2.0, 0, 0, 0]]), jnp.full((1, 3), 0.2), jnp.full(1, 0.6), jnp.zeros((1, 1, 3))
+    )
+    cameras = jax.tree.map(jnp.asarray, orbit(np.asarray([30.0]), distance=2.7))
+    rendering = jax.jit(lambda *scene: render(*scene, height=9, width=9))(gaussians, cameras)
+    np.testing.assert_allclose(rendering.alpha[0, 4, 4], 0.6, atol=1e-5)
+    np.testing.assert_allclose(rendering.depth[0, 4, 4], 0.6 * 2.7, atol=1e-5)
+    np.testing.assert_allclose(rendering.image[0, 4, 4], 0.6 * 0.5 + 0.4, atol=1e-5)
+    focal = 9 * 0.5 / np.tan(np.radians(25))
+    variance = (0.2 * focal / 2.7) ** 2 + 0.3
+    np.testing.assert_allclose(rendering.alpha[0, 4, 6], 0.6 * np.exp(-2.0 / variance), atol=1e-5)
+
+
+def test_an_image_of_one_pixel():
+    """A 1 × 1 image is all overhang but for one pixel."""
+    gaussians, cameras = random_gaussians("plain", COUNT, 22), random_cameras((2,), 23)
+    size = {"height": 1, "width": 1}
+    found, expected = (
+        jax.jit(lambda *scene, draw=draw: draw(*scene, **size).image)(gaussians, cameras)
+        for draw in (render, render_dense)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
