@@ -85,7 +85,6 @@ def evaluate(options: Options) -> None:
         )
         predictor = evaluation.make_predictor(
             functools.partial(models.family(settings.model).denoiser, settings.model),
-            pipeline.params,
             make_sampler(make_schedule(settings.model.diffusion.schedule), options.sampler, options.steps),
             denoised_cameras(settings.rig),
             resolution,
@@ -102,7 +101,7 @@ def evaluate(options: Options) -> None:
 
         # The model's scores
         with tqdm(total=2 * len(objects) if len(objects) > 1 else 1, desc="sampling", unit="object") as bar:
-            result = evaluation.evaluate_model(predictor, objects, protocol, bar.update)
+            result = evaluation.evaluate_model(predictor, pipeline.params, objects, protocol, bar.update)
         rows = {"model": result.scores}
 
         # The baselines'

@@ -38,8 +38,8 @@ class Options:
     """Record store with the object."""
     split: Split = "train"
     """Which side of it."""
-    record: str = "0"
-    """The object: its place in the split, or its uid."""
+    record: str = "BlendSwap-CC-0/kitchenaid"
+    """The object: its uid, or its place in the split."""
     config: pathlib.Path = pathlib.Path("configs/quickstart.py")
     """Where model, loss and rig come from."""
     steps: int = 1000
@@ -75,6 +75,11 @@ def main(options: Options) -> None:
         ),
     )
 
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {options.out}: {error.strerror}") from error
+
     # The object, and which of its views are for what
     store = open_store(options.data, options.split)
     place = find_record(store.uids, options.record)
@@ -100,18 +105,13 @@ def main(options: Options) -> None:
 
     # The exam: from pure noise at the denoised views' cameras
     protocol = evaluation.ProtocolConfig(batch_size=1, background=settings.model.background, seed=options.seed)
-    schedule = make_schedule(settings.model.diffusion.schedule)
-
-    def score(weights: training.Params) -> evaluation.Evaluation:
-        predictor = evaluation.make_predictor(
-            functools.partial(module.denoiser, settings.model),
-            weights,
-            make_sampler(schedule, "ddim", options.sampler_steps),
-            Cameras(*(leaf[noisy] for leaf in item.cameras)),
-            settings.data.resolution,
-            protocol,
-        )
-        return evaluation.evaluate_model(predictor, [exam], protocol)
+    predictor = evaluation.make_predictor(
+        functools.partial(module.denoiser, settings.model),
+        make_sampler(make_schedule(settings.model.diffusion.schedule), "ddim", options.sampler_steps),
+        Cameras(*(leaf[noisy] for leaf in item.cameras)),
+        settings.data.resolution,
+        protocol,
+    )
 
     began = time.perf_counter()
     curve = []
@@ -123,25 +123,34 @@ def main(options: Options) -> None:
             if not np.isfinite(list(values.values())).all():
                 raise DataError(f"the loss is not finite at step {step}: {values}")
         if options.report_every and step % options.report_every == 0:
-            means = evaluation.mean_scores(score(state.ema).scores)
+            means = evaluation.mean_scores(evaluation.evaluate_model(predictor, state.ema, [exam], protocol).scores)
             curve.append({"step": step, **means})
             tqdm.write(json.dumps(curve[-1]))
     jax.block_until_ready(state)
     seconds = time.perf_counter() - began
 
     # What came of it
-    result = score(state.ema)
-    options.out.mkdir(parents=True, exist_ok=True)
+    result = evaluation.evaluate_model(predictor, state.ema, [exam], protocol)
     rows = evaluation.object_rows([exam], result.predictions, [0], views=options.held_out)[0]
     grid = np.stack([rows[: options.held_out + 1], np.concatenate([rows[:1], rows[options.held_out + 1 :]])])
     picture = training.tile_images(grid)
     imageio.imwrite(options.out / "unseen_views.png", (np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
     (options.out / "curve.json").write_text(json.dumps(curve, indent=1))
     means = evaluation.mean_scores(result.scores)
-    print(f"{item.uid}: {means['bbox_psnr']:.2f} dB on the bounding box of {options.held_out} views never seen")
+    copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [exam], protocol))
+    print(
+        f"{item.uid}: {means['bbox_psnr']:.2f} dB on the bounding box of {options.held_out} views never seen; "
+        f"the condition view copied there has {copied['bbox_psnr']:.2f} dB"
+    )
     facts = {"object": item.uid, "steps": options.steps, "samples": options.steps * options.batch_size}
     facts |= {"resolution": settings.data.resolution, "held_out_views": options.held_out}
     print(json.dumps({**facts, **means, "seconds": round(seconds, 1), "device": jax.devices()[0].platform}))
+
+
+def copied_condition(cases: evaluation.Cases) -> evaluation.Picture:
+    """Shows the condition view everywhere: what the score must be read against."""
+    condition = evaluation.Picture(cases.condition_images, cases.condition_alphas)
+    return evaluation.copied_view(condition, cases.is_target.shape[1])
 
 
 def find_record(uids: list[str], name: str) -> int:

@@ -41,27 +41,25 @@ class Predictor(NamedTuple):
     """A model behind two compiled functions.
 
     Attributes:
-        gaussians: `(cases, indices [b], batch) -> Gaussians [b, n]`.
+        gaussians: `(params, cases, indices [b], batch) -> Gaussians [b, n]`.
         views: `(Gaussians [b, n], cameras [b, t]) -> Picture [b, t]`.
     """
 
-    gaussians: Callable[[Cases, np.ndarray, int], Gaussians]
+    gaussians: Callable[[Any, Cases, np.ndarray, int], Gaussians]
     views: Callable[[Gaussians, Cameras], Picture]
 
 
 def make_predictor(
     denoiser: Callable[[Any, Views], Denoise],
-    params: Any,
     sampler: Sampler,
     rig_cameras: Cameras,
     resolution: int,
     config: ProtocolConfig,
 ) -> Predictor:
-    """Returns a model's predictor.
+    """Returns a model's predictor, for any of its weights: a run that is scored on the way compiles once.
 
     Args:
         denoiser: `(params, views) -> Denoise` of a model family, its config bound; aux must be `Gaussians`.
-        params: the weights.
         sampler: the steps from noise to views.
         rig_cameras: `[v]`, of the views to denoise, azimuths counted from the condition view.
         resolution: height and width of all views, pixels.
@@ -78,7 +76,7 @@ def make_predictor(
         on_the_way = jax.random.fold_in(jax.random.fold_in(key, 0x7FFFFFFF), batch)
         return sample(denoiser(params, views), sampler, noise, on_the_way).aux
 
-    def gaussians(cases: Cases, indices: np.ndarray, batch: int) -> Gaussians:
+    def gaussians(params: Any, cases: Cases, indices: np.ndarray, batch: int) -> Gaussians:
         return sample_gaussians(params, cases.condition_images, cases.condition_cameras, indices, batch)
 
     return Predictor(gaussians, functools.partial(_render_views, resolution=resolution, background=config.background))
@@ -129,6 +127,7 @@ class Evaluation(NamedTuple):
 
 def evaluate_model(
     predictor: Predictor,
+    params: Any,
     objects: Sequence[PosedObject],
     config: ProtocolConfig,
     on_batch: Callable[[int], object] = lambda objects: None,
@@ -140,6 +139,7 @@ def evaluate_model(
 
     Args:
         predictor: the model.
+        params: its weights.
         objects: all of one resolution.
         config: the protocol.
         on_batch: called with the number of objects done since the last call, in either pass.
@@ -148,7 +148,7 @@ def evaluate_model(
     scores, predictions = _empty_scores(), []
     for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
         # On the host, as in the second pass: an array that is committed to a device would compile everything twice.
-        gaussians = jax.device_get(predictor.gaussians(cases, indices, batch))
+        gaussians = jax.device_get(predictor.gaussians(params, cases, indices, batch))
         seen = predictor.views(gaussians, cases.target_cameras)
         _append_scores(scores, seen, cases, real)
         made += [Gaussians(*(leaf[i] for leaf in gaussians)) for i in range(real)]

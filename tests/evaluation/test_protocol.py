@@ -15,7 +15,7 @@ from diffgs_jax.data.store import write_store
 from diffgs_jax.diffusion import Prediction, make_sampler, make_schedule
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, denoised_cameras, orbit, sh_from_color
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
-from diffgs_jax.rasterizer import render
+from diffgs_jax.rasterizer import render_dense
 
 SIZE = 16
 
@@ -33,7 +33,7 @@ def ball(color, center=(0.0, 0.0, 0.0)):
 
 @jax.jit
 def shoot(gaussians, cameras):
-    return render(gaussians, cameras, height=SIZE, width=SIZE, background=1.0)
+    return render_dense(gaussians, cameras, height=SIZE, width=SIZE, background=1.0)
 
 
 def photograph(uid, gaussians, azimuths, elevations):
@@ -74,7 +74,8 @@ def oracle(items, calls=None):
     """A predictor that knows the answer, to tell errors of the protocol from those of a model."""
     answers = truth(items)
 
-    def gaussians(cases, indices, batch):
+    def gaussians(params, cases, indices, batch):
+        assert params == {}
         if calls is not None:
             calls.append((len(indices), batch))
         return Gaussians(*(np.stack(leaves) for leaves in zip(*[answers[i] for i in indices], strict=True)))
@@ -105,7 +106,7 @@ def test_cases_split_views_and_turn_the_world():
 def test_an_oracle_scores_near_perfectly_and_a_stranger_does_not():
     items, calls = objects(), []
     config = evaluation.ProtocolConfig(batch_size=2)
-    result = evaluation.evaluate_model(oracle(items, calls), items, config)
+    result = evaluation.evaluate_model(oracle(items, calls), {}, items, config)
     assert calls == [(2, 0), (2, 1)]  # the second batch is filled up
     assert [len(views) for views in result.scores["psnr"]] == [3, 2, 3]
     assert [len(views) for views in result.predictions] == [3, 2, 3]
@@ -154,9 +155,9 @@ def test_denoiser_is_given_the_condition_and_noise_that_belongs_to_the_object():
 
     sampler = make_sampler(make_schedule(), "ddim", 1)
     config = evaluation.ProtocolConfig()
-    predictor = evaluation.make_predictor(denoiser, jnp.zeros(()), sampler, rig, SIZE, config)
-    together = predictor.gaussians(cases, np.asarray([0, 1, 2]), 0)
-    alone = predictor.gaussians(jax.tree.map(lambda leaf: leaf[2:], cases), np.asarray([2]), 5)
+    predictor = evaluation.make_predictor(denoiser, sampler, rig, SIZE, config)
+    together = predictor.gaussians(0.0, cases, np.asarray([0, 1, 2]), 0)
+    alone = predictor.gaussians(0.0, jax.tree.map(lambda leaf: leaf[2:], cases), np.asarray([2]), 5)
     np.testing.assert_allclose(together.means[2], alone.means[0], atol=1e-6)
     np.testing.assert_allclose(together.means[:, 1, :, 0], cases.condition_images.mean((1, 2)), atol=1e-5)
     noise = np.asarray(together.means)[:, 0, 0, 0]
