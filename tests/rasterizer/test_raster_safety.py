@@ -116,4 +116,4 @@ def test_bad_input_is_named(change, message, monkeypatch):
         else:
             settings[name] = value
     with pytest.raises(ValueError, match=message):
-        render(gaussians, cameras, **settings)
+        jax.eval_shape(lambda *scene: render(*scene, **settings), gaussians, cameras)
