@@ -4,7 +4,8 @@
     python -m diffgs_jax.train --config configs/furniture_64.py
     python scripts/publish_checkpoint.py --run runs/furniture_64 --out my_model
 
-TBD
+5,000 steps of 8 samples on two shared CPU cores: 78 minutes, then 12.7 dB on the bounding box of novel views of test objects
+(the best baseline that needs no learning: 11.6 dB). docs/model-card.md tells how the bundled model was trained on from there.
 """
 
 from diffgs_jax.config import TrainConfig
@@ -35,6 +36,6 @@ def get_config() -> TrainConfig:
         data=DataConfig(path="data/furniture_128", resolution=64, batch_size=8),
         optimizer=OptimizerConfig(learning_rate=6e-4, warmup_steps=200, ema_decay=0.998),
         run=RunConfig(
-            folder="runs/furniture_64", steps=6000, checkpoint_every=250, grid_every=500, grid_sampler_steps=10
+            folder="runs/furniture_64", steps=5000, checkpoint_every=250, grid_every=500, grid_sampler_steps=10
         ),
     )

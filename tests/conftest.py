@@ -1,8 +1,21 @@
-import jax
-import pytest
+import os
+import shutil
+import tempfile
+
+# Most of the suite's time goes into compiling, often the same program again in a process of its own: share the results.
+CACHE = tempfile.mkdtemp(prefix="diffgs-compiled-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 # Silent broadcasting of different ranks hides shape mistakes.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 @pytest.fixture

@@ -41,17 +41,17 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(request, tmp_path):
     root = request.config.rootpath
     steps = ["--run.steps", "9", "--run.checkpoint-every", "2"]
     whole = run(root, tmp_path / "whole", *steps)
-    assert whole.wait(300) == 0, whole.stderr.read()
+    assert whole.wait(900) == 0, whole.stderr.read()
 
     process = run(root, tmp_path / "killed", *steps)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not (tmp_path / "killed" / "checkpoints" / "4").is_dir():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     again = run(root, tmp_path / "killed", *steps)
-    assert again.wait(300) == 0, again.stderr.read()
+    assert again.wait(900) == 0, again.stderr.read()
 
     expected, continued = losses(tmp_path / "whole"), losses(tmp_path / "killed")
     assert list(continued) == list(expected) == list(range(1, 10))
