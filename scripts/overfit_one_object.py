@@ -6,7 +6,11 @@ Of the object's 32 views 24 are trained on: one is the condition, always the sam
 denoised, always the same too, those nearest to the model's own cameras; further ones are drawn anew each step to
 supervise, like noise and timesteps. The remaining 8 are looked at only for the score: the Gaussians are sampled from
 pure noise with the condition view alone and rendered there; PSNR on the object's bounding box. The last line is JSON;
-the picture shows condition | predicted above condition | true. At 64² on 2 CPU cores it takes some TIME minutes.
+the picture shows condition | predicted above condition | true.
+
+Measured at 64² with the default settings but 1000 steps: 22.75 dB for the default object (3 minutes of CPU time), still
+rising slowly; the same at a learning rate of 1.5e-3 learns markedly worse. Low-contrast objects score higher, so read
+the number beside that of the copied condition view.
 """
 
 import dataclasses
@@ -42,7 +46,7 @@ class Options:
     """The object: its uid, or its place in the split."""
     config: pathlib.Path = pathlib.Path("configs/quickstart.py")
     """Where model, loss and rig come from."""
-    steps: int = 1000
+    steps: int = 2000
     """Optimizer steps."""
     batch_size: int = 1
     """Samples in a step, all of the one object."""
@@ -208,4 +212,4 @@ def draw_batches(
 
 if __name__ == "__main__":
     with report_errors():
-        main(tyro.cli(Options, description=__doc__))
+        main(parse(Options, description=__doc__))
