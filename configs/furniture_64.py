@@ -4,8 +4,8 @@
     python -m diffgs_jax.train --config configs/furniture_64.py
     python scripts/publish_checkpoint.py --run runs/furniture_64 --out my_model
 
-5,000 steps of 8 samples on two shared CPU cores: 78 minutes, then 12.7 dB on the bounding box of novel views of test objects
-(the best baseline that needs no learning: 11.6 dB). docs/model-card.md tells how the bundled model was trained on from there.
+5,000 steps of 8 samples on two CPU cores that were busy with other work too: 78 minutes, then 12.7 dB on the bounding
+box of novel views of test objects (the best baseline that needs no learning: 11.6 dB). See docs/model-card.md.
 """
 
 from diffgs_jax.config import TrainConfig
