@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import cattrs
-import tyro
 
+from diffgs_jax import command_line
 from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import ObjectRig
@@ -67,7 +67,8 @@ def from_dict(fields: dict[str, Any], source: str = "config") -> TrainConfig:
     Raises:
         DataError: names every field that is unknown or of the wrong type.
     """
-    kind = fields.get("model", {}).get("kind")
+    model = fields.get("model") if isinstance(fields, dict) else None
+    kind = model.get("kind") if isinstance(model, dict) else None
     if kind not in KINDS:
         raise DataError(f"{source}: unknown model kind {kind!r}; known are {', '.join(KINDS)}")
     try:
@@ -105,7 +106,7 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Trai
         overrides: for example `["--run.steps", "100"]`.
 
     Raises:
-        UserError: if the file is missing, has no `get_config`, or an override names no field.
+        UserError: if the file is missing, fails, has no `get_config`, or an override does not fit.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -114,18 +115,23 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Trai
     if spec is None or spec.loader is None:
         raise UserError(f"config file {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"config file {path} defines no get_config()")
-    return apply_overrides(module.get_config(), overrides)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config() if hasattr(module, "get_config") else None
+    except Exception as error:  # whatever a user's program may raise
+        raise UserError(f"config file {path} cannot be run: {type(error).__name__}: {error}") from error
+    if not isinstance(config, TrainConfig):
+        raise UserError(f"config file {path} defines no get_config() that returns a TrainConfig")
+    return apply_overrides(config, overrides)
 
 
 def apply_overrides(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
     """Returns a config with `--section.field value` pairs applied.
 
     Raises:
-        UserError: if an override names no field (the nearest one is suggested), or settings contradict each other.
-        SystemExit: if a value does not fit its field (code 2), or for `--help` (code 0).
+        UserError: if an override names no field (the nearest one is suggested) or does not fit it, or settings
+            contradict each other.
+        SystemExit: with code 0 for `--help`.
     """
     known = {f"--{name}" for name in flatten(to_dict(config)) if name != "model.kind"}
     for word in overrides:
@@ -138,8 +144,8 @@ def apply_overrides(config: TrainConfig, overrides: Sequence[str]) -> TrainConfi
             close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
             hint = f"; did you mean {options[close[0]]}?" if close else "; --help lists them"
             raise UserError(f"unknown config field {word.split('=', 1)[0]}{hint}")
-    # Checked here and not on construction: tyro would wrap the one line that a user needs into a box.
-    return check(tyro.cli(TrainConfig, default=config, args=list(overrides), prog="python -m diffgs_jax.train"))
+    prog = "python -m diffgs_jax.train --config FILE"
+    return check(command_line.parse(TrainConfig, overrides, default=config, prog=prog))
 
 
 def flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

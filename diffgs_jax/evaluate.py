@@ -13,10 +13,9 @@ import pathlib
 import imageio.v3 as imageio
 import jax
 import numpy as np
-import tyro
 from tqdm import tqdm
 
-from diffgs_jax import evaluation, models, training
+from diffgs_jax import command_line, evaluation, models, training
 from diffgs_jax.data import DataConfig, Split, load_views, open_store
 from diffgs_jax.diffusion import SamplerKind, make_sampler, make_schedule
 from diffgs_jax.errors import UserError, report_errors
@@ -58,7 +57,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        evaluate(tyro.cli(Options, args=arguments, prog="python -m diffgs_jax.evaluate"))
+        evaluate(command_line.parse(Options, arguments, prog="python -m diffgs_jax.evaluate"))
 
 
 def evaluate(options: Options) -> None:

@@ -12,9 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Generator
 
-import tyro
 from tqdm import tqdm
 
+from diffgs_jax import command_line
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.interop import (
@@ -57,7 +57,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        run(tyro.cli(Options, args=arguments, prog="python -m diffgs_jax.sample"))
+        run(command_line.parse(Options, arguments, prog="python -m diffgs_jax.sample"))
 
 
 def run(options: Options) -> None:

@@ -44,6 +44,9 @@ def train(config: TrainConfig) -> training.TrainState:
         UserError: if the run folder cannot be written or belongs to a run with other settings.
         DataError: if the data cannot be read, or the loss is not finite.
     """
+    # The data, first: a run without data leaves nothing behind
+    batches = training_batches(config.data)
+
     # The run folder
     folder = pathlib.Path(config.run.folder)
     prepare_folder(folder, config)
@@ -59,8 +62,7 @@ def train(config: TrainConfig) -> training.TrainState:
         counters = training.read_metadata(config.run.init_from).get("counters", counters)
     state = training.init_state(params, optimizer)
 
-    # Data
-    batches = training_batches(config.data)
+    # Where the run stands
     if training.latest_step(checkpoints) is not None:
         state, metadata = training.restore_checkpoint(checkpoints, state)
         batches.set_state(metadata["data"])
@@ -128,13 +130,18 @@ def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
 
     Raises:
         UserError: if the folder cannot be written, or names the first setting that differs.
+        DataError: if the folder's `config.json` is damaged.
     """
     path = folder / "config.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and training.latest_step(folder / "checkpoints") is not None:
-            stored = to_dict(from_dict(json.loads(path.read_text()), str(path)))
-            _refuse_changes(folder, stored, to_dict(config))
+            try:
+                fields = json.loads(path.read_text())
+            except ValueError as error:
+                hint = "delete it to go on with the settings given now"
+                raise DataError(f"{path} is damaged ({error}); {hint}") from error
+            _refuse_changes(folder, to_dict(from_dict(fields, str(path))), to_dict(config))
         beside = path.with_suffix(".json.partial")
         beside.write_text(json.dumps(to_dict(config), indent=2))
         os.replace(beside, path)

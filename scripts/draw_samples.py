@@ -9,8 +9,8 @@ import pathlib
 import imageio.v3 as imageio
 import jax
 import numpy as np
-import tyro
 
+from diffgs_jax import command_line
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import orbit
@@ -72,4 +72,4 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(tyro.cli(Options, description=__doc__))
+        main(command_line.parse(Options, description=__doc__))

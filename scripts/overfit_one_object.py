@@ -23,10 +23,9 @@ from collections.abc import Iterator
 import imageio.v3 as imageio
 import jax
 import numpy as np
-import tyro
 from tqdm import tqdm
 
-from diffgs_jax import evaluation, models, training
+from diffgs_jax import command_line, evaluation, models, training
 from diffgs_jax.config import load_config
 from diffgs_jax.data import Batch, DataConfig, Split, open_store
 from diffgs_jax.diffusion import make_sampler, make_schedule
@@ -212,4 +211,4 @@ def draw_batches(
 
 if __name__ == "__main__":
     with report_errors():
-        main(parse(Options, description=__doc__))
+        main(command_line.parse(Options, description=__doc__))

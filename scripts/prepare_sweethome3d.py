@@ -18,6 +18,7 @@ from typing import Literal
 
 import tyro
 
+from diffgs_jax import command_line
 from diffgs_jax.data import open_store
 from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
 from diffgs_jax.data.store import read_index
@@ -154,4 +155,4 @@ def make_folder(folder: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(tyro.cli(Arguments, description=__doc__))
+        main(command_line.parse(Arguments, description=__doc__))

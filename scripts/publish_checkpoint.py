@@ -11,9 +11,8 @@ import shutil
 
 import jax
 import jax.numpy as jnp
-import tyro
 
-from diffgs_jax import models, training
+from diffgs_jax import command_line, models, training
 from diffgs_jax.config import from_dict
 from diffgs_jax.errors import UserError, report_errors
 
@@ -54,4 +53,4 @@ def main(config: PublishConfig) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(tyro.cli(PublishConfig, description=__doc__))
+        main(command_line.parse(PublishConfig, description=__doc__))

@@ -13,6 +13,7 @@ import pathlib
 
 import tyro
 
+from diffgs_jax import command_line
 from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
 from diffgs_jax.data.store import read_index
 from diffgs_jax.errors import UserError, report_errors
@@ -77,4 +78,4 @@ def find_meshes(folder: pathlib.Path, *, license: str = "", creator: str = "") -
 
 if __name__ == "__main__":
     with report_errors():
-        main(tyro.cli(Arguments, description=__doc__))
+        main(command_line.parse(Arguments, description=__doc__))

@@ -62,3 +62,6 @@ def test_a_missing_or_foreign_config_file_is_named(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(UserError, match=r"defines no get_config"):
         load_config(tmp_path / "empty.py")
+    (tmp_path / "broken.py").write_text("def get_config(:")
+    with pytest.raises(UserError, match=r"broken\.py cannot be run: SyntaxError"):
+        load_config(tmp_path / "broken.py")

@@ -1,6 +1,7 @@
 """The sampling command, end to end, with an untrained model small enough for a test."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -139,11 +140,27 @@ def test_bad_options(checkpoint, picture, tmp_path, capsys, more, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("more", [["--sampler", "euler"], ["--stepz", "3"]])
-def test_unknown_options(checkpoint, picture, tmp_path, more):
-    with pytest.raises(SystemExit) as caught:
-        main(command(checkpoint, picture, tmp_path / "out", *more))
-    assert caught.value.code == 2
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'"),
+        (["--stepz", "3"], "Unrecognized options: --stepz"),
+        (["--steps", "abc"], "--steps: invalid literal for int() with base 10: 'abc'"),
+    ],
+)
+def test_options_that_do_not_parse(checkpoint, picture, tmp_path, capsys, more, message):
+    code, line = failure(command(checkpoint, picture, tmp_path / "out", *more), capsys)
+    assert code == 2 and message in line
+
+
+@pytest.mark.parametrize("part", ["_CHECKPOINT_METADATA", "ema/_METADATA", "ema/manifest.ocdbt", "ema/d/*"])
+def test_a_damaged_checkpoint_is_one_line(checkpoint, picture, tmp_path, capsys, part):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    (path,) = (tmp_path / "copy" / "7").glob(part)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    code, line = failure(command(tmp_path / "copy", picture, tmp_path / "out"), capsys)
+    assert code == 1 and "damaged" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_pictures(checkpoint, tmp_path, capsys):

@@ -4,8 +4,12 @@ A checkpoint folder holds one folder a step. What sampling needs (the averaged w
 own, so that it loads without the rest, and so that a published checkpoint may consist of it alone.
 """
 
-import json
+import contextlib
+import gc
+import logging
 import pathlib
+import sys
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -85,10 +89,8 @@ def restore_checkpoint(folder: str | pathlib.Path, like: TrainState) -> tuple[Tr
         "state": {"step": abstract.step, "params": abstract.params, "opt_state": abstract.opt_state},
     }
     _check_shapes(path, "ema", abstract.ema)
-    try:
+    with _reading(path):
         loaded = ocp.load_checkpointables(str(path), parts)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"checkpoint {path} cannot be resumed: {_first_line(error)}") from error
     state = loaded["state"]
     return TrainState(state["step"], state["params"], loaded["ema"], state["opt_state"]), read_metadata(folder)
 
@@ -101,12 +103,10 @@ def read_metadata(folder: str | pathlib.Path) -> dict[str, Any]:
         DataError: if it cannot be read.
     """
     path = _checkpoint_path(folder)
-    try:
+    with _reading(path):
         metadata = ocp.checkpointables_metadata(str(path)).custom_metadata
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise DataError(f"checkpoint {path} cannot be read: {_first_line(error)}") from error
     if not isinstance(metadata, dict) or "config" not in metadata:
-        raise DataError(f"checkpoint {path} carries no config: it was not written by diffgs_jax")
+        raise DataError(f"checkpoint {path} carries no config: it is damaged or was not written by diffgs_jax")
     return metadata
 
 
@@ -124,10 +124,8 @@ def load_weights(folder: str | pathlib.Path, like: Params) -> Params:
     path = _checkpoint_path(folder)
     stored = _check_shapes(path, "ema", like)
     abstract = jax.tree.map(lambda leaf, dtype: _abstract(leaf.shape, dtype), like, stored)
-    try:
+    with _reading(path):
         weights = ocp.load_checkpointables(str(path), {"ema": abstract})["ema"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"checkpoint {path} cannot be read: {_first_line(error)}") from error
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), weights)
 
 
@@ -145,10 +143,10 @@ def _checkpoint_path(folder: str | pathlib.Path) -> pathlib.Path:
 
 def _check_shapes(path: pathlib.Path, part: str, like: Params) -> Any:
     """Returns the stored dtypes, or says in one line in what the stored tree differs from `like`."""
-    try:
+    with _reading(path):
         tree = ocp.checkpointables_metadata(str(path)).metadata[part]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"checkpoint {path} cannot be read: {_first_line(error)}") from error
+        if not tree:  # orbax only logs what it could not read
+            raise ValueError(f"it lists no arrays of {part}")
     stored = {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     wanted = {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(like)}
     differences = [f"{name} is missing" for name in wanted.keys() - stored.keys()]
@@ -166,10 +164,33 @@ def _check_shapes(path: pathlib.Path, part: str, like: Params) -> Any:
     return jax.tree.map(lambda leaf: leaf.dtype, tree)
 
 
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Generator[None, None, None]:
+    """Says in one line that a checkpoint is damaged, where orbax logs pages and its abandoned coroutines more."""
+    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
+    levels, problem = [logger.level for logger in loggers], None
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    except Exception as error:  # orbax raises whatever its reader of the moment raised, bare `Exception` among it
+        # A KeyError is orbax at a loss which reader to take, and lists them all.
+        problem = "its arrays cannot be read" if isinstance(error, KeyError) else _first_line(error)
+    finally:
+        if problem is not None:
+            gc.collect()  # the coroutines complain when they are collected
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        sys.unraisablehook = hook
+    if problem is not None:
+        raise DataError(f"checkpoint {path} is damaged ({problem}); delete it or name another")
+
+
 def _abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     # A stated sharding: left out, it would be read from the file, which names the devices the checkpoint was saved on.
     return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

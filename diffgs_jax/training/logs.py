@@ -23,7 +23,8 @@ def open_log(folder: str | pathlib.Path, step: int) -> RunLog:
     folder = pathlib.Path(folder)
     metrics = folder / "metrics.jsonl"
     if metrics.exists():
-        kept = [line for line in metrics.read_text().splitlines(keepends=True) if _is_before(line, step)]
+        lines = metrics.read_text(errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if _is_before(line, step)]
         beside = metrics.with_suffix(".jsonl.partial")
         beside.write_text("".join(kept))
         os.replace(beside, metrics)
@@ -33,7 +34,7 @@ def open_log(folder: str | pathlib.Path, step: int) -> RunLog:
 def _is_before(line: str, step: int) -> bool:
     try:
         return json.loads(line)["step"] <= step
-    except (json.JSONDecodeError, KeyError):  # the line that was being written when the run was killed
+    except (ValueError, KeyError, TypeError):  # damaged, such as the line that a kill cut short
         return False
 
 

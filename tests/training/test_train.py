@@ -98,6 +98,7 @@ def test_other_settings_do_not_mix_into_a_run(request, tmp_path, capsys):
     [
         (["--run.stepz", "1"], "unknown config field --run.stepz; did you mean --run.steps?"),
         (["--run.folder", "/proc/none/run"], "cannot write to the run folder /proc/none/run"),
+        (["--run.steps", "abc"], "--run.steps: invalid literal for int() with base 10: 'abc'"),
         (["--data.path", "/none"], "/none"),
         (["--run.init-from", "/none"], "there is no checkpoint folder /none"),
     ],
@@ -108,6 +109,26 @@ def test_bad_usage_is_one_line_and_code_2(request, tmp_path, capsys, more, messa
     assert stopped.value.code == 2
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and error[0].startswith("error: ") and message in error[0]
+
+
+def test_damaged_run_folders_are_one_line_and_code_1(request, tmp_path, capsys):
+    """A damaged line of metrics is dropped; damaged settings and checkpoints are named."""
+    root, run_folder = request.config.rootpath, tmp_path / "run"
+    main(arguments(root, run_folder, "--run.steps", "1"))
+    with open(run_folder / "metrics.jsonl", "ab") as file:
+        file.write(b"3\n\xff\xfe{\n")
+    main(arguments(root, run_folder, "--run.steps", "2"))
+    assert list(losses(run_folder)) == [1, 2]
+    capsys.readouterr()
+    settings = (run_folder / "config.json").read_text()
+    for damaged, healed in ((run_folder / "config.json", settings), (run_folder / "checkpoints/2/state/_METADATA", "")):
+        damaged.write_text(damaged.read_text()[:100])
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments(root, run_folder, "--run.steps", "3"))
+        assert stopped.value.code == 1
+        error = capsys.readouterr().err.splitlines()
+        assert len(error) == 1 and error[0].startswith("error: ") and "damaged" in error[0]
+        damaged.write_text(healed)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(request, tmp_path, capsys):
