@@ -8,9 +8,9 @@ supervise, like noise and timesteps. The remaining 8 are looked at only for the 
 pure noise with the condition view alone and rendered there; PSNR on the object's bounding box. The last line is JSON;
 the picture shows condition | predicted above condition | true.
 
-Measured at 64² with the default settings but 1000 steps: 22.75 dB for the default object (3 minutes of CPU time), still
-rising slowly; the same at a learning rate of 1.5e-3 learns markedly worse. Low-contrast objects score higher, so read
-the number beside that of the copied condition view.
+Measured at 64² for the default object, a shiny mixer, in a run of 2500 steps: 22.9 dB after 1000 steps, 23.2 after 1500
+and 23.3 after 2000. A learning rate of 1.5e-3 learns markedly worse. Low-contrast objects score higher, so read the
+number beside that of the copied condition view.
 """
 
 import dataclasses
