@@ -1,0 +1,108 @@
+"""Depth and normals of a record's views as PNG files, and back.
+
+Both are lossless in what they store, so their error is that of rounding alone: half a `scale` for depth, and
+1/255 in every component of a normal (before it is made unit length again).
+"""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from diffgs_jax.data.records import EncodedMap
+from diffgs_jax.errors import DataError
+
+_LARGEST_CODE = 65535
+
+
+def encode_depth(depth: Float[np.ndarray, "n h w"]) -> EncodedMap:
+    """Returns depth as 16-bit PNG files, `scale` world units a step, with one scale for all views.
+
+    Args:
+        depth: planar z (along the camera's axis, not the ray), world units. What is not finite or not positive is
+            stored as invalid.
+    """
+    depth = np.asarray(depth, np.float64)
+    valid = np.isfinite(depth) & (depth > 0)
+    largest = float(depth[valid].max()) if valid.any() else 0.0
+    scale = largest / _LARGEST_CODE if largest else 1.0
+    # Code 0 is taken, so that what is nearer than half a step is stored as one step.
+    codes = np.clip(np.rint(np.where(valid, depth, 0.0) / scale), 1, _LARGEST_CODE)
+    codes = np.where(valid, codes, 0).astype(np.uint16)
+    return EncodedMap([_encode(view) for view in codes], {"kind": "planar z", "scale": scale, "invalid": 0})
+
+
+def decode_depth(encoded: EncodedMap, views: Sequence[int] | None = None) -> Float[np.ndarray, "v h w"]:
+    """Returns planar z in world units, float32, NaN where there is none.
+
+    Args:
+        encoded: of `encode_depth`.
+        views: which of them; all by default.
+
+    Raises:
+        DataError: if it is not depth, or a picture cannot be decoded.
+    """
+    scale, invalid = encoded.meaning.get("scale"), encoded.meaning.get("invalid")
+    if encoded.meaning.get("kind") != "planar z" or not isinstance(scale, int | float) or not isinstance(invalid, int):
+        raise DataError(f"no map of planar depth: {encoded.meaning}")
+    if not (math.isfinite(scale) and scale > 0):
+        raise DataError(f"a map of depth has the scale {scale}; it must be positive")
+    codes = _decode(encoded, views, "depth", dimensions=2)
+    return np.where(codes == invalid, np.nan, codes * np.float64(scale)).astype(np.float32)
+
+
+def encode_normals(normals: Float[np.ndarray, "n h w 3"]) -> EncodedMap:
+    """Returns normals as 8-bit RGB PNG files that hold n·0.5 + 0.5.
+
+    Args:
+        normals: unit vectors in world axes. What is not finite or far from unit length is stored as invalid, (0, 0, 0),
+            which no unit vector is stored as.
+    """
+    normals = np.asarray(normals, np.float64)
+    length = np.linalg.norm(normals, axis=-1)
+    valid = np.isfinite(length) & (np.abs(length - 1) < 0.1)
+    unit = np.where(valid[..., None], normals, 0.0) / np.where(valid, length, 1.0)[..., None]
+    codes = np.where(valid[..., None], np.rint(255 * (unit * 0.5 + 0.5)), 0).astype(np.uint8)
+    return EncodedMap([_encode(view) for view in codes], {"kind": "normal", "axes": "world"})
+
+
+def decode_normals(encoded: EncodedMap, views: Sequence[int] | None = None) -> Float[np.ndarray, "v h w 3"]:
+    """Returns unit normals in world axes, float32, NaN where there is none.
+
+    Args:
+        encoded: of `encode_normals`.
+        views: which of them; all by default.
+
+    Raises:
+        DataError: if they are not normals in world axes, or a picture cannot be decoded.
+    """
+    if encoded.meaning.get("kind") != "normal" or encoded.meaning.get("axes") != "world":
+        raise DataError(f"no map of normals in world axes: {encoded.meaning}")
+    codes = _decode(encoded, views, "normals", dimensions=3)
+    normals = codes / np.float32(255 / 2) - 1
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    return np.where((codes == 0).all(axis=-1, keepdims=True), np.nan, normals).astype(np.float32)
+
+
+def _encode(codes: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(codes).save(file, "PNG")
+    return file.getvalue()
+
+
+def _decode(encoded: EncodedMap, views: Sequence[int] | None, what: str, *, dimensions: int) -> np.ndarray:
+    """Returns the codes of the chosen views, float32 (which holds every 16-bit integer exactly)."""
+    pictures = []
+    for view in range(len(encoded.views)) if views is None else views:
+        try:
+            with Image.open(io.BytesIO(encoded.views[view])) as picture:
+                # Pillow reads 16-bit grey as I or I;16; a palette or RGBA picture was not written by `_encode`.
+                pictures.append(np.asarray(picture if dimensions == 2 else picture.convert("RGB"), np.float32))
+        except Exception as error:  # Pillow's decoders raise many kinds
+            raise DataError(f"the {what} of view {view} cannot be decoded: {error}") from None
+        if pictures[-1].ndim != dimensions or pictures[-1].shape != pictures[0].shape:
+            raise DataError(f"the {what} of view {view} have the wrong shape {pictures[-1].shape}")
+    return np.stack(pictures)
