@@ -30,6 +30,8 @@ class MeshPart(NamedTuple):
         colors: `[f, 3, 4]` RGBA in [0, 1], display (sRGB) values, multiplied with the texture.
         texture: `[h, w, 4]` RGBA, straight alpha, top row first, or None.
         blended: True for glass, False for a surface that hides what is behind it (where its texture is not cut out).
+        light: `[f, 3, 2, 3]` linear RGB light that falls on each corner, on the side its normal points to and on the
+            other; without it, the part is shown in the light of `mesh_light`.
     """
 
     positions: Float[np.ndarray, "f 3 3"]
@@ -38,6 +40,19 @@ class MeshPart(NamedTuple):
     colors: Float[np.ndarray, "f 3 4"]
     texture: UInt8[np.ndarray, "h w 4"] | None
     blended: bool
+    light: Float[np.ndarray, "f 3 2 3"] | None = None
+
+
+class Surfaces(NamedTuple):
+    """What the pixels of posed pictures show, at their centres: the first surface of at least half opacity.
+
+    Attributes:
+        depth: `[n, s, s]` planar z in world units, NaN where there is nothing.
+        normals: `[n, s, s, 3]` unit vectors in world axes, on the viewer's side, NaN where there is nothing.
+    """
+
+    depth: Float[np.ndarray, "n s s"]
+    normals: Float[np.ndarray, "n s s 3"]
 
 
 def load_mesh(

@@ -128,6 +128,59 @@ def test_alpha_covers_exactly_the_projected_outline(tmp_path, renderer):
         np.testing.assert_allclose([xs.max() + 1, ys.max() + 1], outline.max_bound, atol=1.01)
 
 
+def where_rays_enter_the_box(cameras, view):
+    """Planar depth and normals by the slab test: inside the box is between all three pairs of sides."""
+    pose = cameras.camera_to_world[view].astype(float)
+    fx, fy, cx, cy = cameras.intrinsics[view].astype(float)
+    x, y = np.meshgrid(((np.arange(SIZE) + 0.5) / SIZE - cx) / fx, ((np.arange(SIZE) + 0.5) / SIZE - cy) / fy)
+    rays = np.stack([x, y, np.ones_like(x)], -1) @ pose[:3, :3].T  # of planar length 1
+    corners = in_object_frame(CORNERS)
+    first, second = (corners.min(0) - pose[:3, 3]) / rays, (corners.max(0) - pose[:3, 3]) / rays
+    enter, leave = np.minimum(first, second), np.maximum(first, second)
+    struck = enter.max(-1) < leave.min(-1)
+    axis = enter.argmax(-1)
+    normals = -np.eye(3)[axis] * np.sign(np.take_along_axis(rays, axis[..., None], -1))
+    return np.where(struck, enter.max(-1), np.nan), np.where(struck[..., None], normals, np.nan)
+
+
+def test_depth_and_normals_are_those_of_the_rays_through_pixel_centres(tmp_path, renderer):
+    cameras = random_viewpoints("box", 6)
+    depth, normals = renderer.render_surfaces(load_mesh(write_box(tmp_path, flip=("front",))), cameras)
+    assert depth.shape == (6, SIZE, SIZE) and normals.shape == (6, SIZE, SIZE, 3)
+    for view in range(6):
+        expected_depth, expected_normals = where_rays_enter_the_box(cameras, view)
+        # Only rays that graze an edge may differ.
+        assert (np.isnan(depth[view]) != np.isnan(expected_depth)).sum() <= 3
+        both = np.isfinite(depth[view]) & np.isfinite(expected_depth)
+        assert both.sum() > 500
+        np.testing.assert_allclose(depth[view][both], expected_depth[both], atol=2e-4)
+        wrong = np.abs(normals[view][both] - expected_normals[both]).max(-1) > 1e-4
+        assert wrong.sum() <= 3
+        np.testing.assert_array_equal(np.isnan(normals[view][..., 0]), np.isnan(depth[view]))
+
+
+def test_depth_looks_through_thin_glass_and_holes_only(tmp_path, renderer):
+    for opacity, expected in ((0.25, False), (0.75, True)):
+        depth, _ = renderer.render_surfaces(load_mesh(write_box(tmp_path, opacity=opacity)), orbit(np.zeros(1)))
+        assert np.isfinite(depth).any() == expected
+    pixels = np.full((16, 16, 4), 255)
+    pixels[:, 8:, 3] = 0
+    (depth,), _ = renderer.render_surfaces(load_mesh(textured_quad(tmp_path, pixels)), orbit(np.zeros(1)))
+    assert np.isfinite(depth[SIZE // 2, SIZE * 3 // 8]) and np.isnan(depth[SIZE // 2, SIZE * 5 // 8])
+
+
+def test_given_light_replaces_the_fixed_light_side_by_side(tmp_path, renderer):
+    """A white sheet that is lit red in front and dimmer behind: 1 − exp(−light), then gamma 2.2."""
+    sheet = load_mesh(textured_quad(tmp_path, np.full((4, 4, 3), 255)))[0]
+    here, behind = np.asarray([2.0, 0.5, 0.0]), np.asarray([0.1, 0.1, 0.1])
+    lit = sheet._replace(light=np.broadcast_to(np.stack([here, behind]), (len(sheet.positions), 3, 2, 3)).copy())
+    pictures = renderer.render([lit], orbit(np.asarray([0.0, 180.0]), elevation_degrees=0.0))
+    front = sheet.normals[0, 0, 0] > 0
+    for picture, light in zip(pictures, (here, behind) if front else (behind, here), strict=True):
+        expected = 255 * (1 - np.exp(-light)) ** (1 / 2.2)
+        np.testing.assert_allclose(picture[SIZE // 2, SIZE // 2, :3], expected, atol=1.01)
+
+
 def test_edges_keep_the_colour_of_the_object(tmp_path, renderer):
     path = write_box(tmp_path, colors=(0.5, 0.5, 0.5))
     for picture in renderer.render(load_mesh(path), orbit(np.asarray([0.0, 40.0]))):
