@@ -23,6 +23,7 @@ def blend_pass(
     blended: Float[Array, "tiles c pixels"],
     grid: TileGrid,
     *,
+    launcher: diffgs_kernels.Launcher,
     interpret: bool = False,
 ) -> tuple[Float[Array, "tiles pixels"], Float[Array, "tiles c pixels"]]:
     """Blends the lists over what is already there, as `_tile_blending.blend_pass` does.
@@ -33,7 +34,8 @@ def blend_pass(
         transmittance: light left at each pixel, negated where blending has stopped for good.
         blended: channels so far.
         grid: tiles of every image.
-        interpret: run the kernel on any device, slowly.
+        launcher: who launches the kernel.
+        interpret: run it on any device, slowly.
     """
     return diffgs_kernels.blend_pass(
         table.at[lists.ids].get(mode="clip"),
@@ -43,6 +45,7 @@ def blend_pass(
         blended,
         tiling=_tiling(grid),
         rules=_RULES,
+        launcher=launcher,
         interpret=interpret,
     )
 
@@ -56,6 +59,7 @@ def blend_pass_backward(
     gradients: Float[Array, "m columns"],
     grid: TileGrid,
     *,
+    launcher: diffgs_kernels.Launcher,
     interpret: bool = False,
 ) -> tuple[Float[Array, "tiles pixels"], Float[Array, "tiles pixels"], Float[Array, "m columns"]]:
     """Adds what one pass contributes to the gradient of the table, as `_tile_blending.blend_pass_backward` does.
@@ -68,6 +72,7 @@ def blend_pass_backward(
         cotangents: of the blended channels.
         gradients: of the table so far.
         grid: tiles of every image.
+        launcher: as in `blend_pass`.
         interpret: as in `blend_pass`.
 
     Returns:
@@ -82,13 +87,15 @@ def blend_pass_backward(
         cotangents,
         tiling=_tiling(grid),
         rules=_RULES,
+        launcher=launcher,
         interpret=interpret,
     )
     splats, entries = table.shape[0], lists.ids.shape[0]
     # The lists fill the front of `ids`; whose rows come behind them is undefined.
     is_listed = jnp.arange(entries, dtype=jnp.int32) < jnp.sum(lists.counts, dtype=jnp.int32)
     owners = jnp.where(is_listed, lists.ids, splats)
-    return transmittance, behind, gradients + diffgs_kernels.sum_rows(rows, owners, splats, interpret=interpret)
+    sums = diffgs_kernels.sum_rows(rows, owners, splats, launcher=launcher, interpret=interpret)
+    return transmittance, behind, gradients + sums
 
 
 def _tiling(grid: TileGrid) -> diffgs_kernels.Tiling:

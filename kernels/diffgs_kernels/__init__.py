@@ -3,15 +3,14 @@
 A kernel blends one pass of tile lists: `blend_pass` forwards, `blend_pass_backward` backwards, with the state of every
 pixel carried in and out, so that a picture whose lists do not fit into memory is made in several passes. What a
 Gaussian does to the pixels of a tile is written once, in `_tile_body.py`, as functions of scalars and vectors; a
-launcher (`_triton.py`) decides which program works on which tile.
+launcher (`_triton.py`, `_mosaic.py`) decides which program works on which tile, and how a row gets to it.
 
 Nothing is added atomically: the backward kernel writes one gradient row per list entry, and `sum_rows` adds up the rows
 of each Gaussian in a fixed order. So the same input gives the same bits.
 """
 
-from diffgs_kernels._row_sums import sum_rows
+from diffgs_kernels._kernels import Launcher, blend_pass, blend_pass_backward, sum_rows
 from diffgs_kernels._settings import Rules, Tiling
 from diffgs_kernels._tile_body import GEOMETRY
-from diffgs_kernels._triton import blend_pass, blend_pass_backward
 
-__all__ = ["GEOMETRY", "Rules", "Tiling", "blend_pass", "blend_pass_backward", "sum_rows"]
+__all__ = ["GEOMETRY", "Launcher", "Rules", "Tiling", "blend_pass", "blend_pass_backward", "sum_rows"]

@@ -1,12 +1,13 @@
 """The tile body: how one tile's list of Gaussians is blended, forwards and backwards, whoever launches it.
 
-One Gaussian's row is read as scalars and meets a vector of pixels, so nothing here needs gathers, sorting or shared
-memory. Both directions walk the list front to back: what a pixel will still receive from behind is what it receives in
-all less what it has received already.
+One Gaussian's row is read as scalars and meets a vector of pixels, so nothing here needs gathers or sorting. Both
+directions walk the list front to back, a stride of entries at a time: what a pixel will still receive from behind is
+what it receives in all less what it has received already.
 
 The light left at a pixel that has stopped is kept negated: the sign says that it stopped, the magnitude what is left.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,10 +20,14 @@ from diffgs_kernels._settings import Rules, Tiling
 GEOMETRY = 6
 """Columns of a row before its channels: mean x, mean y, conic xx, xy, yy, opacity."""
 
-_STRIDE = 16  # entries between looks at whether any pixel is still open, because a look is a reduction over the tile
+STRIDE = 16
+"""Entries between looks at whether any pixel is still open, because a look is a reduction over the tile."""
 
 Read = Callable[[Array, int], Array]
 """Reads one number: `read(entry, column)`."""
+
+Stage = Callable[[Array], Read]
+"""Makes a stride readable: `stage(first)` returns how to read the entries from `first` to `first + STRIDE`."""
 
 Write = Callable[[Array, int, Array], None]
 """Writes one number: `write(entry, column, value)`."""
@@ -57,16 +62,16 @@ class Footprint(NamedTuple):
     dy: Float[Array, "pixels"]
 
 
-def pixels_of(tile: Int32[Array, ""], tiling: Tiling, dtype: jnp.dtype) -> Pixels:
+def pixels_of(tile: Int32[Array, ""], pixel: Int32[Array, "pixels"], tiling: Tiling, dtype: jnp.dtype) -> Pixels:
     """Returns a tile's pixels, row by row.
 
     Args:
         tile: number of the tile among those of all images.
+        pixel: 0, 1, 2, …, laid out as the launcher wants its vectors.
         tiling: of every image.
         dtype: of the coordinates.
     """
     local = tile % (tiling.columns * tiling.rows)
-    pixel = jax.lax.broadcasted_iota(jnp.int32, (tiling.pixels,), 0)
     half = 0.5 * tiling.side
     return Pixels(
         x=(pixel % tiling.side).astype(dtype) + (0.5 - half),
@@ -77,7 +82,7 @@ def pixels_of(tile: Int32[Array, ""], tiling: Tiling, dtype: jnp.dtype) -> Pixel
 
 
 def blend_list(
-    read: Read,
+    stage: Stage,
     start: Int32[Array, ""],
     end: Int32[Array, ""],
     light: Float[Array, "pixels"],
@@ -88,7 +93,7 @@ def blend_list(
     """Blends the entries `start` to `end` over what is already there.
 
     Args:
-        read: of an entry's row, `GEOMETRY` columns and then the channels.
+        stage: of the entries' rows, `GEOMETRY` columns and then the channels.
         start: the first entry.
         end: behind the last.
         light: left at each pixel, negated where blending has stopped.
@@ -100,17 +105,17 @@ def blend_list(
         `light` and `blended` afterwards.
     """
 
-    def visit(entry: Array, state: tuple) -> tuple:
+    def visit(read: Read, entry: Array, state: tuple) -> tuple:
         light, blended = state
         alpha = _footprint(_splat(read, entry, pixels), pixels, rules).alpha
         light, weight = _dim(light, alpha, rules)[:2]
         return light, tuple(total + weight * read(entry, GEOMETRY + c) for c, total in enumerate(blended))
 
-    return _walk(visit, start, end, (light, blended))
+    return _walk(visit, stage, start, end, (light, blended))[1]
 
 
 def blend_list_backward(
-    read: Read,
+    stage: Stage,
     write: Write,
     start: Int32[Array, ""],
     end: Int32[Array, ""],
@@ -119,13 +124,13 @@ def blend_list_backward(
     cotangents: tuple[Float[Array, "pixels"], ...],
     pixels: Pixels,
     rules: Rules,
-) -> tuple[Float[Array, "pixels"], Float[Array, "pixels"]]:
+) -> tuple[Int32[Array, ""], Float[Array, "pixels"], Float[Array, "pixels"]]:
     """Writes the gradient of each entry's row, as far as any pixel is open; the rows behind are left as they are.
 
     With w = T·alpha and g the channels' cotangents, the gradient of alpha is T·(c·g) − behind/(1 − alpha).
 
     Args:
-        read: as in `blend_list`.
+        stage: as in `blend_list`.
         write: of an entry's gradient row.
         start: as in `blend_list`.
         end: as in `blend_list`.
@@ -136,10 +141,10 @@ def blend_list_backward(
         rules: as in `blend_list`.
 
     Returns:
-        `light` and `behind` afterwards.
+        The first entry whose gradient was not written, and `light` and `behind` afterwards.
     """
 
-    def visit(entry: Array, state: tuple) -> tuple:
+    def visit(read: Read, entry: Array, state: tuple) -> tuple:
         light, behind = state
         splat = _splat(read, entry, pixels)
         footprint = _footprint(splat, pixels, rules)
@@ -155,20 +160,23 @@ def blend_list_backward(
             write(entry, GEOMETRY + c, jnp.sum(weight * cotangent))
         return dimmed, behind
 
-    return _walk(visit, start, end, (light, behind))
+    reached, (light, behind) = _walk(visit, stage, start, end, (light, behind))
+    return reached, light, behind
 
 
-def _walk(visit: Callable[[Array, tuple], tuple], start: Array, end: Array, state: tuple) -> tuple:
+def _walk(
+    visit: Callable[[Read, Array, tuple], tuple], stage: Stage, start: Array, end: Array, state: tuple
+) -> tuple[Array, tuple]:
     """Visits entries front to back until the list ends or every pixel has stopped; the state begins with the light."""
 
     def is_open(carry: tuple[Array, tuple]) -> Array:
         return (carry[0] < end) & (jnp.max(carry[1][0]) > 0.0)
 
     def stride(carry: tuple[Array, tuple]) -> tuple[Array, tuple]:
-        until = jnp.minimum(carry[0] + _STRIDE, end)
-        return until, jax.lax.fori_loop(carry[0], until, visit, carry[1])
+        until = jnp.minimum(carry[0] + STRIDE, end)
+        return until, jax.lax.fori_loop(carry[0], until, functools.partial(visit, stage(carry[0])), carry[1])
 
-    return jax.lax.while_loop(is_open, stride, (start, state))[1]
+    return jax.lax.while_loop(is_open, stride, (start, state))
 
 
 def _splat(read: Read, entry: Array, pixels: Pixels) -> Splat:

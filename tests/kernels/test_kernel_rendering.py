@@ -1,9 +1,5 @@
-"""Rendering through the kernels, against the golden rasterizer and the pure-JAX path.
+"""Rendering through the kernels, against the golden rasterizer and the pure-JAX path."""
 
-Interpreted where there is no GPU; on a GPU the same tests run the compiled kernels.
-"""
-
-import contextlib
 import functools
 
 import jax
@@ -13,18 +9,19 @@ import pytest
 
 from diffgs_jax.geometry import Cameras, Gaussians, sh_from_color
 from diffgs_jax.rasterizer import render, rendering
-from diffgs_jax.rasterizer._launchers import triton_launcher
+from diffgs_jax.rasterizer._launchers import choose_launcher, kernel_launcher
 
 HEIGHT, WIDTH = 21, 37
 GRADIENTS = ("means", "quats", "scales", "opacities", "colors", "w2c", "background")
 
 
 @pytest.fixture
-def kernels(monkeypatch):
+def backend(launcher, interpret, monkeypatch):
     """Makes `render` blend with the kernels, which it refuses to do without a GPU."""
-    launcher = triton_launcher(interpret=jax.default_backend() != "gpu")
+    found = kernel_launcher(launcher, interpret=interpret)
     choose = rendering.choose_launcher
-    monkeypatch.setattr(rendering, "choose_launcher", lambda name: launcher if name == "triton" else choose(name))
+    monkeypatch.setattr(rendering, "choose_launcher", lambda name: found if name == launcher else choose(name))
+    return launcher
 
 
 def look_at_origin(azimuth):
@@ -55,21 +52,21 @@ def random_scene(seed=0, count=40):
     return gaussians, cameras, features, jnp.asarray([0.2, 0.9, 0.4])
 
 
-def value_and_gradients(scene, *, backend, capacity=None, one_camera_at_a_time=False):
-    def render_views(gaussians, cameras, features, background):
-        settings = {"height": HEIGHT, "width": WIDTH, "background": background, "capacity": capacity}
-        draw = functools.partial(render, features=features, backend=backend, **settings)
-        if not one_camera_at_a_time:
-            return draw(gaussians, cameras)
-        return jax.vmap(lambda camera: draw(gaussians, camera), in_axes=1, out_axes=1)(cameras)
-
-    def loss(scene):
-        images = render_views(*scene)
-        weights = jax.tree.map(lambda values: jnp.cos(jnp.arange(values.size) * 0.7).reshape(values.shape), images)
-        return sum(jax.tree.leaves(jax.tree.map(lambda values, w: jnp.sum(values * w), images, weights))), images
-
-    gradients, images = jax.jit(jax.grad(loss, has_aux=True))(scene)
+def value_and_gradients(scene, **settings):
+    gradients, images = jax.jit(jax.grad(functools.partial(loss, **settings), has_aux=True))(scene)
     return images, gradients
+
+
+def loss(scene, *, backend, capacity=None, one_camera_at_a_time=False):
+    gaussians, cameras, features, background = scene
+    settings = {"height": HEIGHT, "width": WIDTH, "background": background, "capacity": capacity}
+    draw = functools.partial(render, features=features, backend=backend, **settings)
+    if one_camera_at_a_time:
+        images = jax.vmap(lambda camera: draw(gaussians, camera), in_axes=1, out_axes=1)(cameras)
+    else:
+        images = draw(gaussians, cameras)
+    weights = jax.tree.map(lambda values: jnp.cos(jnp.arange(values.size) * 0.7).reshape(values.shape), images)
+    return sum(jax.tree.leaves(jax.tree.map(lambda values, w: jnp.sum(values * w), images, weights))), images
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +75,16 @@ def expected():
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({}, id="one pass, all cameras in one launch"),
-        pytest.param({"capacity": 40, "one_camera_at_a_time": True}, id="many passes, under vmap"),
-    ],
+    "capacity", [pytest.param(None, id="one pass", marks=pytest.mark.slow), pytest.param(40, id="many passes")]
 )
-def test_images_and_gradients_are_those_of_plain_jax(kernels, expected, settings):
-    images, gradients = value_and_gradients(random_scene(), backend="triton", **settings)
+def test_images_and_gradients_are_those_of_plain_jax(backend, interpret, expected, capacity):
+    # All cameras in one launch, or vmapped over them; Mosaic's interpreter cannot be vmapped, only its kernels can.
+    one_camera_at_a_time = capacity is not None and not (interpret and backend == "mosaic")
+    settings = {"capacity": capacity, "one_camera_at_a_time": one_camera_at_a_time}
+    images, gradients = value_and_gradients(random_scene(), backend=backend, **settings)
     expected_images, expected_gradients = expected
-    for name, values in expected_images._asdict().items():
-        error = np.abs(getattr(images, name) - values)
+    for name in ("image", "alpha", "depth", "features"):
+        error = np.abs(getattr(images, name) - getattr(expected_images, name))
         assert np.mean(error < 1e-4) >= 0.995, f"{name}: {np.mean(error < 1e-4):.4f} within 1e-4"
     paths = jax.tree_util.tree_flatten_with_path(expected_gradients)[0]
     for (path, values), found in zip(paths, jax.tree.leaves(gradients), strict=True):
@@ -96,8 +92,9 @@ def test_images_and_gradients_are_those_of_plain_jax(kernels, expected, settings
         assert error < 1e-3, f"{jax.tree_util.keystr(path)}: relative error {error:.1e}"
 
 
-def test_images_and_gradients_are_the_golden_ones(kernels, golden_folder):
-    golden = np.load(golden_folder / "raster_small.npz")
+@pytest.mark.parametrize("name", ["raster_small", pytest.param("raster_dense", marks=pytest.mark.slow)])
+def test_images_and_gradients_are_the_golden_ones(backend, golden_folder, name):
+    golden = np.load(golden_folder / f"{name}.npz")
     height, width = int(golden["height"]), int(golden["width"])
     intrinsics = jnp.asarray(golden["K"] / [width, height, width, height], jnp.float32)
     values = {key: jnp.asarray(golden[key], jnp.float32) for key in GRADIENTS}
@@ -112,7 +109,7 @@ def test_images_and_gradients_are_the_golden_ones(kernels, golden_folder):
             height=height,
             width=width,
             background=values["background"],
-            backend="triton",
+            backend=backend,
         )
         keys = ("image", "alpha", "depth")
         return sum(jnp.sum(getattr(images, key) * golden[f"cot_{key}"].astype(np.float32)) for key in keys), images
@@ -128,33 +125,39 @@ def test_images_and_gradients_are_the_golden_ones(kernels, golden_folder):
         assert error < 1e-3, f"gradient of {key}: relative error {error:.2e}"
 
 
-def test_rendering_and_its_gradient_lower_for_cuda(monkeypatch):
-    monkeypatch.setattr(rendering, "choose_launcher", lambda name: triton_launcher())
+@pytest.mark.parametrize("one_camera_at_a_time", [False, True])
+def test_rendering_and_its_gradient_lower_for_cuda(monkeypatch, launcher, naming_a_gpu, one_camera_at_a_time):
+    monkeypatch.setattr(rendering, "choose_launcher", kernel_launcher)
     scene = jax.tree.map(lambda values: jax.ShapeDtypeStruct(values.shape, values.dtype), random_scene())
-
-    def loss(scene):
-        gaussians, cameras, features, background = scene
-        images = render(gaussians, cameras, height=HEIGHT, width=WIDTH, background=background, features=features)
-        return sum(jnp.sum(values) for values in images)
-
-    with naming_a_gpu():
-        lowered = jax.jit(jax.value_and_grad(loss)).trace(scene).lower(lowering_platforms=("cuda",)).as_text()
+    settings = {"backend": launcher, "capacity": 40, "one_camera_at_a_time": one_camera_at_a_time}
+    gradient = jax.jit(jax.grad(functools.partial(loss, **settings), has_aux=True))
+    with naming_a_gpu:
+        lowered = gradient.trace(scene).lower(lowering_platforms=("cuda",)).as_text()
+    if launcher == "mosaic":
+        assert lowered.count("@mosaic_gpu") >= 2
+        return
     assert "__gpu$xla.gpu.triton" in lowered
     for kernel in ("blend_pass", "blend_pass_backward", "sum_rows"):
         assert f'name = "{kernel}"' in lowered
 
 
-def naming_a_gpu():
-    """Since jax 0.11 the Triton lowering asks what GPU it is for."""
-    if jax.__version_info__ < (0, 11):
-        return contextlib.nullcontext()
-    gpu = jax.sharding.AbstractDevice("NVIDIA H100", None, "gpu")
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("x",), abstract_device=gpu))
-
-
 @pytest.mark.parametrize("backend", ["triton", "mosaic"])
-@pytest.mark.skipif(jax.default_backend() == "gpu", reason="the Triton backend is available")
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="the backends are available")
 def test_a_backend_that_is_not_available_says_what_to_do(backend):
     gaussians, cameras, _, _ = random_scene(count=6)
     with pytest.raises(NotImplementedError, match="use backend='xla'"):
         render(gaussians, cameras, height=4, width=4, backend=backend)
+
+
+def test_an_older_gpu_is_told_what_it_can_do(monkeypatch):
+    class Ampere:
+        device_kind = "NVIDIA A100"
+        compute_capability = "8.0"
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [Ampere])
+    assert choose_launcher("triton") == kernel_launcher("triton")
+    with pytest.raises(NotImplementedError, match="9.0 .*NVIDIA A100.*backend='triton'"):
+        choose_launcher("mosaic")
+    monkeypatch.setattr(Ampere, "compute_capability", "9.0")
+    assert choose_launcher("mosaic") == kernel_launcher("mosaic")
