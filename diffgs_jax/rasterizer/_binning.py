@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Bool, Int32
 
 from diffgs_jax.rasterizer._ordering import depth_order, group_by_counting, group_by_sorting, packed_images
 from diffgs_jax.rasterizer._tiles import TileGrid
@@ -76,12 +76,21 @@ def tile_rectangles(projection: Projection, grid: TileGrid) -> TileRectangles:
 
 
 def list_tiles(
-    rectangles: TileRectangles, start: Int32[Array, ""], grid: TileGrid, *, images: int, capacity: int
+    rectangles: TileRectangles,
+    is_open: Bool[Array, "tiles"],
+    start: Int32[Array, ""],
+    grid: TileGrid,
+    *,
+    images: int,
+    capacity: int,
 ) -> TileLists:
     """Lists the tiles of as many Gaussians, from `start` on, as `capacity` holds.
 
+    A Gaussian that touches no open tile takes no room: behind an opaque surface nothing is listed any more.
+
     Args:
         rectangles: what every Gaussian touches, in the order (image, depth).
+        is_open: tiles in which anything can still be seen.
         start: the first Gaussian of this pass, an index into that order.
         grid: tiles of every image.
         images: how many images are rendered together.
@@ -96,6 +105,11 @@ def list_tiles(
     size = jax.lax.dynamic_slice_in_dim(rectangles.size, offset, window)
     position = offset + jnp.arange(window, dtype=jnp.int32)
     touched = jnp.where(position >= start, size[:, 0] * size[:, 1], 0)
+    touched = jax.lax.cond(
+        start == 0,  # everything is open then
+        lambda: touched,
+        lambda: jnp.where(_reach_any(is_open, first, size, position // per_image, grid), touched, 0),
+    )
     ends = jnp.cumsum(touched, dtype=jnp.int32)
     end = jnp.searchsorted(ends, capacity, side="right").astype(jnp.int32)  # in the window: the first that does not fit
 
@@ -130,6 +144,25 @@ def no_lists(grid: TileGrid, *, images: int, capacity: int) -> TileLists:
     """Returns what comes before the first pass: nothing is listed, and the next pass begins with the first Gaussian."""
     empty = jnp.zeros(images * grid.tiles, jnp.int32)
     return TileLists(jnp.zeros(capacity, jnp.int32), empty, empty, jnp.int32(-1), jnp.int32(0))
+
+
+def _reach_any(
+    is_open: Bool[Array, "tiles"],
+    first: Int32[Array, "window 2"],
+    size: Int32[Array, "window 2"],
+    image: Int32[Array, "window"],
+    grid: TileGrid,
+) -> Bool[Array, "window"]:
+    """Returns which rectangles hold an open tile, by counting with a summed-area table."""
+    table = is_open.reshape(-1, grid.rows, grid.columns).astype(jnp.int32)
+    table = jnp.pad(jnp.cumsum(jnp.cumsum(table, axis=1), axis=2), ((0, 0), (1, 0), (1, 0)))
+    stop = first + size
+
+    def corner(row: Int32[Array, "window"], column: Int32[Array, "window"]) -> Int32[Array, "window"]:
+        return table.at[image, row, column].get(mode="clip")
+
+    low = corner(stop[:, 1], first[:, 0]) + corner(first[:, 1], stop[:, 0])
+    return corner(stop[:, 1], stop[:, 0]) + corner(first[:, 1], first[:, 0]) > low
 
 
 def _take(values: Int32[Array, "window"], index: Int32[Array, "capacity"]) -> Int32[Array, "capacity"]:

@@ -25,7 +25,6 @@ class _Residuals(NamedTuple):
 
 def blend_tiles(
     projection: Projection,
-    opacities: Float[Array, "images n"],
     channels: Float[Array, "images n c"],
     *,
     grid: TileGrid,
@@ -38,15 +37,14 @@ def blend_tiles(
 
     Args:
         projection: 2D Gaussians of every image.
-        opacities: peak alphas.
         channels: what is blended.
         grid: tiles of every image.
         capacity: how many (tile, Gaussian) pairs are held at once, at least `grid.tiles`.
         launcher: who blends a pass.
     """
-    images, count = opacities.shape
+    images, count = projection.depths.shape
     rectangles = tile_rectangles(jax.tree.map(jax.lax.stop_gradient, projection), grid)
-    opacities = jnp.where(projection.is_visible, opacities, 0.0)
+    opacities = jnp.where(projection.is_visible, projection.opacities, 0.0)
     table = jnp.concatenate([projection.means, projection.conics, opacities[..., None], channels], axis=-1)
     blended, transmittance = _blend(grid, images, capacity, launcher, table.reshape(images * count, -1), rectangles)
     return from_tiles(blended, grid), from_tiles(transmittance[:, None], grid)[..., 0]
@@ -139,10 +137,11 @@ def _run_passes(
 
     def advance(carry: tuple[TileLists, tuple]) -> tuple[TileLists, tuple]:
         start = carry[0].next_splat
+        is_open = jnp.any(carry[1][0] > 0.0, axis=1)
         lists = jax.lax.cond(
             known.start == start,
             lambda: known,
-            lambda: list_tiles(rectangles, start, grid, images=images, capacity=capacity),
+            lambda: list_tiles(rectangles, is_open, start, grid, images=images, capacity=capacity),
         )
         return lists, blend(lists, carry[1])
 

@@ -31,6 +31,7 @@ class Projection(NamedTuple):
         depths: `[*batch, n]` z in the camera's frame, world units; 1 where not visible.
         extents: `[*batch, n, 2]` half-width and half-height, pixels, of the region where alpha can reach 1/255.
         is_visible: `[*batch, n]` False where the Gaussian must not be drawn. Its other values are then meaningless.
+        opacities: `[*batch, n]` peak alphas in the image, in [0, 1]; below those given where antialiasing dims them.
     """
 
     means: Float[Array, "*batch n 2"]
@@ -38,6 +39,7 @@ class Projection(NamedTuple):
     depths: Float[Array, "*batch n"]
     extents: Float[Array, "*batch n 2"]
     is_visible: Bool[Array, "*batch n"]
+    opacities: Float[Array, "*batch n"]
 
 
 def project(
@@ -50,6 +52,7 @@ def project(
     width: int,
     near: float = 0.01,
     dilation: float = 0.3,
+    antialiased: bool = False,
 ) -> Projection:
     """Projects Gaussians by the local affine approximation (Zwicker et al. 2001; 3DGS eq. 5).
 
@@ -58,12 +61,14 @@ def project(
     Args:
         means: centres, world units.
         covariances: symmetric, world units squared. `geometry.covariances` makes them from rotations and scales.
-        opacities: peak alphas; they decide the extents only.
+        opacities: peak alphas; they decide the extents.
         cameras: one for each element of `*batch`.
         height: of the image, pixels.
         width: of the image, pixels.
         near: Gaussians with z ≤ near are dropped; world units, at least 1e-6.
         dilation: added to both variances, square pixels.
+        antialiased: dim each Gaussian by sqrt(det Σ' before dilation / after), so that what is thinner than a pixel
+            does not gain by being dilated (Yu et al. 2024, the 2D filter of Mip-Splatting).
     """
     view, is_posed = _safe_world_to_camera(jnp.asarray(cameras.camera_to_world))
     size = jnp.asarray([width, height, width, height], view.dtype)
@@ -91,8 +96,14 @@ def project(
     variances = _projected_covariance(slope, depth, focal, linear, covariances, height, width)
     xx, xy, yy = variances[..., 0], variances[..., 1], variances[..., 2]
     # det(Σ + dI) = det Σ + d·tr Σ + d². Each term is non-negative, so rounding in the first cannot make the sum vanish.
-    determinant = jnp.maximum(xx * yy - xy * xy, 0.0) + dilation * (xx + yy) + dilation * dilation
+    undilated = jnp.maximum(xx * yy - xy * xy, 0.0)
+    determinant = undilated + dilation * (xx + yy) + dilation * dilation
     is_visible &= determinant > 1e-24  # only a point splat drawn without dilation has no area
+    if antialiased:
+        # What would be dimmed below 1/255 is dropped first: the square root has no slope at zero.
+        kept = undilated / jnp.where(is_visible, determinant, 1.0)
+        is_visible &= kept * opacities**2 >= ALPHA_MIN**2
+        opacities = opacities * jnp.sqrt(jnp.where(is_visible, kept, 1.0))
     determinant = jnp.where(is_visible, determinant, 1.0)
     conics = jnp.stack([yy + dilation, -xy, xx + dilation], axis=-1) / determinant[..., None]
 
@@ -100,7 +111,7 @@ def project(
     level = 2.0 * jnp.log(jnp.maximum(opacities / ALPHA_MIN, 1.0))
     extents = jnp.sqrt(jax.lax.stop_gradient(level[..., None] * (variances[..., ::2] + dilation)))
     is_visible &= jnp.all(jnp.isfinite(means2d), axis=-1) & jnp.all(jnp.isfinite(conics), axis=-1)
-    return Projection(means2d, conics, depth, extents, is_visible)
+    return Projection(means2d, conics, depth, extents, is_visible, opacities)
 
 
 def _safe_world_to_camera(

@@ -19,7 +19,6 @@ TRANSMITTANCE_MIN = 1e-4
 
 def blend_dense(
     projection: Projection,
-    opacities: Float[Array, "*batch n"],
     channels: Float[Array, "*batch n c"],
     *,
     height: int,
@@ -29,7 +28,6 @@ def blend_dense(
 
     Args:
         projection: 2D Gaussians, in any order.
-        opacities: peak alphas.
         channels: what is blended.
         height: of the image, pixels.
         width: of the image, pixels.
@@ -42,7 +40,7 @@ def blend_dense(
         return jnp.take_along_axis(values, index, axis=order.ndim - 1)
 
     means, conics = sort(projection.means)[..., None, None, :, :], sort(projection.conics)[..., None, None, :, :]
-    opacity = sort(jnp.where(projection.is_visible, opacities, 0.0))[..., None, None, :]
+    opacity = sort(jnp.where(projection.is_visible, projection.opacities, 0.0))[..., None, None, :]
     lead = (1,) * (order.ndim - 1)
     column = (jnp.arange(width, dtype=means.dtype) + 0.5).reshape((*lead, 1, width, 1))
     row = (jnp.arange(height, dtype=means.dtype) + 0.5).reshape((*lead, height, 1, 1))

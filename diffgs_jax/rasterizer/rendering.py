@@ -1,5 +1,6 @@
 """The public door of the rasterizer: Gaussians and cameras in, images out."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -9,13 +10,13 @@ from jaxtyping import Array, Float
 
 from diffgs_jax.geometry import Cameras, Gaussians, covariances, sh_to_color
 from diffgs_jax.rasterizer._blending import blend_tiles
+from diffgs_jax.rasterizer._checks import check_arrays, check_settings
 from diffgs_jax.rasterizer._launchers import Backend, choose_launcher
 from diffgs_jax.rasterizer._tiles import TileGrid
-from diffgs_jax.rasterizer.projection import Projection, project
+from diffgs_jax.rasterizer.projection import ALPHA_MIN, Projection, project
 from diffgs_jax.rasterizer.reference import blend_dense
 
 _LARGEST_SCALE = 1e9  # world units; beyond it variances overflow, and any image is covered anyway
-_NEAREST = 1e-6
 
 
 class Rendering(NamedTuple):
@@ -27,12 +28,26 @@ class Rendering(NamedTuple):
         alpha: `[*batch, h, w]` coverage 1 − T in [0, 1]. An empty pixel reads 0.
         depth: `[*batch, h, w]` Σ T·alpha·z, world units, not divided by alpha. An empty pixel reads 0.
         features: `[*batch, h, w, c]` blended like colours, on zero; None if none were given.
+        radii: `[*batch, n, 2]` half-width and half-height, pixels, of the box in which a Gaussian can be seen; zero for
+            one that is not drawn or misses the image, so `radii[..., 0] > 0` says which are in view. Without gradient;
+            None unless asked for.
     """
 
     image: Float[Array, "*batch h w 3"]
     alpha: Float[Array, "*batch h w"]
     depth: Float[Array, "*batch h w"]
     features: Float[Array, "*batch h w c"] | None = None
+    radii: Float[Array, "*batch n 2"] | None = None
+
+
+def expected_depth(rendering: Rendering) -> Float[Array, "*batch h w"]:
+    """Returns depth divided by alpha: the mean z of what is seen, world units; an empty pixel reads 0.
+
+    Args:
+        rendering: of any number of cameras.
+    """
+    is_empty = rendering.alpha < ALPHA_MIN
+    return jnp.where(is_empty, 0.0, rendering.depth / jnp.where(is_empty, 1.0, rendering.alpha))
 
 
 def render(
@@ -44,7 +59,9 @@ def render(
     background: float | Float[Array | np.ndarray, "*background"] = 1.0,
     near: float = 0.01,
     dilation: float = 0.3,
+    antialiased: bool = False,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
+    with_radii: bool = False,
     capacity: int | None = None,
     backend: Backend = "auto",
 ) -> Rendering:
@@ -56,7 +73,7 @@ def render(
 
     Gradients reach everything that is an array: Gaussians, poses, intrinsics, background and features. They are those
     of the formulas above with the depth order held fixed, and are exactly zero for a Gaussian that is not drawn (behind
-    `near`, fainter than 1/255, not finite) and finite for any finite input.
+    `near`, fainter than 1/255, any of its numbers NaN or infinite) and finite for any finite input.
 
     Args:
         gaussians: `[*batch, n]`.
@@ -66,7 +83,10 @@ def render(
         background: what shows through: a number, `[3]`, or `[*batch, *views, 3]`.
         near: Gaussians with z ≤ near are dropped; world units, at least 1e-6.
         dilation: added to both 2D variances, square pixels.
+        antialiased: dim what the dilation widens, so that thin Gaussians keep their weight at any resolution
+            (Mip-Splatting, Yu et al. 2024; gsplat's "antialiased").
         features: `[*batch, n, c]`, blended like colours on zero (normals, coordinates, anything).
+        with_radii: also return where each Gaussian can be seen.
         capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not
             fit is blended in further passes. By default ample for splats of a few pixels.
         backend: who does the blending: "xla" is plain JAX and runs on any device; "triton" are Pallas kernels for an
@@ -79,11 +99,11 @@ def render(
         ValueError: if shapes, types or settings do not fit together.
         NotImplementedError: for a backend that is not available.
     """
-    _check_settings(height, width, near, dilation, capacity)
+    check_settings(height, width, near, dilation, capacity)
     launcher = choose_launcher(backend)
-    scene = _flatten(gaussians, cameras, features, height=height, width=width, near=near, dilation=dilation)
+    scene = _flatten(gaussians, cameras, features, _Optics(height, width, near, dilation, antialiased))
     grid = TileGrid(height, width, launcher.tile)
-    images, count = scene.opacities.shape
+    images, count = scene.projection.depths.shape
     if images * count == 0:
         blended = jnp.zeros((images, height, width, scene.channels.shape[-1]), scene.channels.dtype)
         transmittance = jnp.ones((images, height, width), scene.channels.dtype)
@@ -91,9 +111,10 @@ def render(
         capacity = _default_capacity(images * count) if capacity is None else capacity
         capacity = min(max(capacity, grid.tiles), images * count * grid.tiles)
         blended, transmittance = blend_tiles(
-            scene.projection, scene.opacities, scene.channels, grid=grid, capacity=capacity, launcher=launcher
+            scene.projection, scene.channels, grid=grid, capacity=capacity, launcher=launcher
         )
-    return _compose(blended, transmittance, cameras, background, has_features=features is not None)
+    rendering = _compose(blended, transmittance, cameras, background, has_features=features is not None)
+    return rendering._replace(radii=_radii(scene.projection, cameras, height, width)) if with_radii else rendering
 
 
 def render_dense(
@@ -105,7 +126,9 @@ def render_dense(
     background: float | Float[Array | np.ndarray, "*background"] = 1.0,
     near: float = 0.01,
     dilation: float = 0.3,
+    antialiased: bool = False,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
+    with_radii: bool = False,
 ) -> Rendering:
     """Renders like `render`, by the definition: all Gaussians against all pixels, gradients by autodiff.
 
@@ -119,44 +142,45 @@ def render_dense(
         background: as in `render`.
         near: as in `render`.
         dilation: as in `render`.
+        antialiased: as in `render`.
         features: as in `render`.
+        with_radii: as in `render`.
 
     Raises:
         ValueError: as in `render`.
     """
-    _check_settings(height, width, near, dilation, None)
-    scene = _flatten(gaussians, cameras, features, height=height, width=width, near=near, dilation=dilation)
-    if scene.opacities.size == 0:
-        images = scene.opacities.shape[0]
+    check_settings(height, width, near, dilation, None)
+    scene = _flatten(gaussians, cameras, features, _Optics(height, width, near, dilation, antialiased))
+    if scene.projection.depths.size == 0:
+        images = scene.projection.depths.shape[0]
         blended = jnp.zeros((images, height, width, scene.channels.shape[-1]), scene.channels.dtype)
         transmittance = jnp.ones((images, height, width), scene.channels.dtype)
     else:
-        blended, transmittance = blend_dense(
-            scene.projection, scene.opacities, scene.channels, height=height, width=width
-        )
-    return _compose(blended, transmittance, cameras, background, has_features=features is not None)
+        blended, transmittance = blend_dense(scene.projection, scene.channels, height=height, width=width)
+    rendering = _compose(blended, transmittance, cameras, background, has_features=features is not None)
+    return rendering._replace(radii=_radii(scene.projection, cameras, height, width)) if with_radii else rendering
 
 
 class _Scene(NamedTuple):
     """All images of a call as one flat batch."""
 
     projection: Projection
-    opacities: Float[Array, "images n"]
     channels: Float[Array, "images n c"]
 
 
-def _flatten(
-    gaussians: Gaussians,
-    cameras: Cameras,
-    features: Array | np.ndarray | None,
-    *,
-    height: int,
-    width: int,
-    near: float,
-    dilation: float,
-) -> _Scene:
+class _Optics(NamedTuple):
+    """How `project` shall project."""
+
+    height: int
+    width: int
+    near: float
+    dilation: float
+    antialiased: bool
+
+
+def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None, optics: _Optics) -> _Scene:
     """Projects and colours every Gaussian for every camera; channels are colour, depth and features."""
-    _check_arrays(gaussians, cameras, features)
+    check_arrays(gaussians, cameras, features)
     dtype = jnp.result_type(*gaussians, *cameras, *([] if features is None else [features]))
     batch, lead = gaussians.opacities.shape[:-1], cameras.intrinsics.shape[:-1]
     views = (1,) * (len(lead) - len(batch))
@@ -173,20 +197,45 @@ def _flatten(
         values = jnp.asarray(values, dtype).reshape(batch + views + inner)
         return jnp.broadcast_to(values, lead + inner).reshape((images, *inner))
 
-    scales = jnp.clip(jnp.asarray(gaussians.scales, dtype), -_LARGEST_SCALE, _LARGEST_SCALE)
-    spread = covariances(_bounded(jnp.asarray(gaussians.rotations, dtype)), scales)
+    (means, rotations, scales, opacities, sh), features = _without_nonfinite(gaussians, features, dtype)
+    spread = covariances(_bounded(rotations), jnp.clip(scales, -_LARGEST_SCALE, _LARGEST_SCALE))
     poses = jnp.asarray(cameras.camera_to_world, dtype).reshape(images, 4, 4)
     flat = Cameras(poses, jnp.asarray(cameras.intrinsics, dtype).reshape(images, 4))
-    means, opacities = per_image(gaussians.means), per_image(gaussians.opacities)
-    projection = project(
-        means, per_image(spread), opacities, flat, height=height, width=width, near=near, dilation=dilation
-    )
+    means = per_image(means)
+    projection = project(means, per_image(spread), per_image(opacities), flat, **optics._asdict())
     is_visible = projection.is_visible[..., None]
-    colors = sh_to_color(per_image(gaussians.sh), jnp.where(is_visible, means, 0.0), poses[..., :3, 3])
+    colors = sh_to_color(per_image(sh), jnp.where(is_visible, means, 0.0), poses[..., :3, 3])
     channels = [jnp.where(is_visible, colors, 0.0), jnp.where(is_visible, projection.depths[..., None], 0.0)]
     if features is not None:
         channels.append(jnp.where(is_visible, per_image(features), 0.0))
-    return _Scene(projection, opacities, jnp.concatenate(channels, axis=-1))
+    return _Scene(projection, jnp.concatenate(channels, axis=-1))
+
+
+def _radii(projection: Projection, cameras: Cameras, height: int, width: int) -> Float[Array, "*batch n 2"]:
+    """Returns the extents of what can be seen, with the cameras' leading axes."""
+    seen = jax.lax.stop_gradient(projection)
+    size = jnp.asarray([width, height], seen.means.dtype).reshape(1, 1, 2)
+    is_inside = jnp.all((seen.means + seen.extents > 0.0) & (seen.means - seen.extents < size), axis=-1)
+    radii = jnp.where((seen.is_visible & is_inside)[..., None], seen.extents, 0.0)
+    return radii.reshape(*cameras.intrinsics.shape[:-1], *radii.shape[1:])
+
+
+def _without_nonfinite(
+    gaussians: Gaussians, features: Array | np.ndarray | None, dtype: jnp.dtype
+) -> tuple[list[Array], Array | None]:
+    """Makes transparent what has a NaN or an infinity anywhere, before these can reach anybody's gradient."""
+    leaves = [jnp.asarray(leaf, dtype) for leaf in (*gaussians, *([] if features is None else [features]))]
+    lead = gaussians.opacities.ndim
+
+    def mask(leaf: Array) -> Array:
+        return jnp.all(jnp.isfinite(leaf), axis=tuple(range(lead, leaf.ndim)))
+
+    is_finite = functools.reduce(jnp.logical_and, map(mask, leaves))
+    leaves = [
+        jnp.where(is_finite.reshape(is_finite.shape + (1,) * (leaf.ndim - lead)), leaf, jnp.zeros((), dtype))
+        for leaf in leaves
+    ]
+    return leaves[:5], leaves[5] if features is not None else None
 
 
 def _bounded(quaternions: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
@@ -223,52 +272,3 @@ def _compose(
 def _default_capacity(splats: int) -> int:
     """Six pairs a splat hold splats of a few pixels; past 33 million pairs (400 MB) passes are cheaper than memory."""
     return max(1 << 14, min(6 * splats, max(1 << 25, splats)))
-
-
-def _check_settings(height: int, width: int, near: float, dilation: float, capacity: int | None) -> None:
-    if height < 1 or width < 1:
-        raise ValueError(f"the image must have at least one pixel, not {height} × {width}")
-    if not near >= _NEAREST:
-        raise ValueError(f"near must be at least {_NEAREST} world units, not {near}")
-    if not dilation >= 0.0:
-        raise ValueError(f"dilation must not be negative, but is {dilation}")
-    if capacity is not None and capacity < 1:
-        raise ValueError(f"capacity must be at least 1, not {capacity}")
-
-
-def _check_arrays(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None) -> None:
-    """Raises a ValueError that names the first array that does not fit."""
-    batch, count = gaussians.opacities.shape[:-1], gaussians.opacities.shape[-1] if gaussians.opacities.ndim else 0
-    if gaussians.opacities.ndim < 1:
-        raise ValueError("gaussians.opacities must be [*batch, n], not a number")
-    expected = {"means": (3,), "rotations": (4,), "scales": (3,)}
-    for name, inner in expected.items():
-        shape = getattr(gaussians, name).shape
-        if shape != (*batch, count, *inner):
-            raise ValueError(
-                f"gaussians.{name} must be {[*batch, count, *inner]} to go with opacities, not {list(shape)}"
-            )
-    shape = gaussians.sh.shape
-    if (
-        len(shape) != len(batch) + 3
-        or shape[:-2] != (*batch, count)
-        or shape[-1] != 3
-        or shape[-2] not in (1, 4, 9, 16)
-    ):
-        raise ValueError(f"gaussians.sh must be {[*batch, count]} + [1, 4, 9 or 16, 3], not {list(shape)}")
-    lead = cameras.intrinsics.shape[:-1]
-    if cameras.intrinsics.shape[-1:] != (4,) or lead[: len(batch)] != batch:
-        raise ValueError(
-            f"cameras.intrinsics must be {list(batch)} + [*views, 4] for Gaussians {[*batch, count]}, "
-            f"not {list(cameras.intrinsics.shape)}"
-        )
-    if cameras.camera_to_world.shape != (*lead, 4, 4):
-        raise ValueError(
-            f"cameras.camera_to_world must be {[*lead, 4, 4]} to go with the intrinsics, "
-            f"not {list(cameras.camera_to_world.shape)}"
-        )
-    if features is not None and (features.ndim != len(batch) + 2 or features.shape[:-1] != (*batch, count)):
-        raise ValueError(f"features must be {[*batch, count]} + [c], not {list(features.shape)}")
-    for name, values in {**gaussians._asdict(), **cameras._asdict(), "features": features}.items():
-        if values is not None and not jnp.issubdtype(values.dtype, jnp.floating):
-            raise ValueError(f"{name} must be floating point, not {values.dtype}")
