@@ -1,7 +1,9 @@
 """Makes a dataset of 820 real objects (furniture, animals, food, vehicles, plants, people) from a Debian package.
 
-    python scripts/prepare_sweethome3d.py --out data/furniture_128
-    python scripts/prepare_sweethome3d.py --out data/furniture_cc0 --license cc0 --quality 50 --alpha-quality 60
+    python scripts/prepare_sweethome3d.py --out data/furniture_256 --size 256 --maps depth normals
+    python scripts/prepare_sweethome3d.py --out data/furniture_cc0 --license cc0 --quality 80
+
+The second makes the small size, which is in the repository already (assets/furniture_cc0).
 
 The package is `sweethome3d-furniture` 1.8-1 (120 MB). It is fetched with `apt-get download` where that is at hand;
 otherwise download it with a browser and give it with `--package`. 175 of the objects are in the public domain (CC0);
@@ -20,7 +22,7 @@ import tyro
 
 from diffgs_jax import command_line
 from diffgs_jax.data import open_store
-from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
+from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
 from diffgs_jax.data.store import read_index
 from diffgs_jax.data.sweethome3d import LICENSES, CatalogueEntry, unpack_library
 from diffgs_jax.errors import DataError, UserError, report_errors
@@ -42,8 +44,8 @@ class Arguments:
     """The .deb file, if it is at hand; it is fetched with apt-get otherwise."""
     work: pathlib.Path = pathlib.Path("~/.cache/diffgs_jax/sweethome3d")
     """Folder for the package and its models (450 MB)."""
-    workers: int = 2
-    """Rendering processes."""
+    workforce: tyro.conf.OmitArgPrefixes[Workforce] = dataclasses.field(default_factory=Workforce)
+    """Who renders."""
     settings: tyro.conf.OmitArgPrefixes[RenderSettings] = dataclasses.field(default_factory=RenderSettings)
     """Of the views."""
 
@@ -55,13 +57,16 @@ def main(arguments: Arguments) -> None:
     check_package(package)
     entries = unpack_package(package, work, None if arguments.license == "all" else {"CC0-1.0"})
     licenses = sorted({entry.license for entry in entries})
-    render_dataset(
+    skipped = render_dataset(
         [mesh_source(entry) for entry in entries],
         arguments.out,
         arguments.settings,
         description={"name": arguments.out.name, "source": SOURCE, "license": " AND ".join(licenses)},
-        workers=arguments.workers,
+        workforce=arguments.workforce,
     )
+    if arguments.workforce.shard is not None:
+        print(f"shard {arguments.workforce.shard} is done, {len(skipped)} skipped; run without --shard to collect")
+        return
     write_credits(arguments.out)
     counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
     print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects")
@@ -117,12 +122,19 @@ def mesh_source(entry: CatalogueEntry) -> MeshSource:
         uid=entry.uid,
         path=entry.path,
         rotation=entry.rotation,
-        caption=entry.name,
+        caption=caption(entry),
         name=entry.name,
         creator=entry.creator,
         license=entry.license,
         source=SOURCE,
     )
+
+
+def caption(entry: CatalogueEntry) -> str:
+    """Returns the name with the category, where that says something: "Oak table, living room"."""
+    if entry.category in ("", "Miscellaneous"):
+        return entry.name
+    return f"{entry.name}, {entry.category.lower()}"
 
 
 def write_credits(out: pathlib.Path) -> None:

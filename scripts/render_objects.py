@@ -3,9 +3,17 @@
     python scripts/render_objects.py --meshes my_models --out data/my_models
     python -m diffgs_jax.train --config configs/quickstart.py --data.path data/my_models
 
+    # The published convention: Blender's Cycles, depth and normals. Blender lives in an environment of its own.
+    python3.11 -m venv blender && blender/bin/pip install bpy==5.0.1
+    python scripts/render_objects.py --engine blender --blender blender/bin/python --maps depth normals --size 512 …
+
+    # On many machines that share a disk: parts of a job array, then one command that collects; or a Ray cluster.
+    python scripts/render_objects.py … --shard $SLURM_ARRAY_TASK_ID/64
+    python scripts/render_objects.py … --ray
+
 An object is known by its file's path within the folder; it decides the viewpoints, so adding meshes changes no other
 object's views. A mesh that cannot be rendered is skipped and named, with the reason, at the end and in the dataset's
-index. Interrupted, the same command goes on where it stopped.
+index. Interrupted, the same command goes on where it stopped. `contact_sheet.png` in the dataset is for looking at.
 """
 
 import dataclasses
@@ -14,7 +22,7 @@ import pathlib
 import tyro
 
 from diffgs_jax import command_line
-from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
+from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
 from diffgs_jax.data.store import read_index
 from diffgs_jax.errors import UserError, report_errors
 
@@ -33,8 +41,8 @@ class Arguments:
     """Licence of the meshes (SPDX name), for the dataset's index."""
     creator: str = ""
     """Whom to credit for the meshes."""
-    workers: int = 2
-    """Rendering processes."""
+    workforce: tyro.conf.OmitArgPrefixes[Workforce] = dataclasses.field(default_factory=Workforce)
+    """Who renders."""
     settings: tyro.conf.OmitArgPrefixes[RenderSettings] = dataclasses.field(default_factory=RenderSettings)
     """Of the views."""
 
@@ -44,12 +52,15 @@ def main(arguments: Arguments) -> None:
     sources = find_meshes(arguments.meshes, license=arguments.license, creator=arguments.creator)
     description = {"name": arguments.out.name, "source": arguments.meshes.name, "license": arguments.license}
     skipped = render_dataset(
-        sources, arguments.out, arguments.settings, description=description, workers=arguments.workers
+        sources, arguments.out, arguments.settings, description=description, workforce=arguments.workforce
     )
-    counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
-    print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects, {len(skipped)} skipped")
     for uid, reason in skipped.items():
         print(f"  skipped {uid}: {reason}")
+    if arguments.workforce.shard is not None:
+        print(f"shard {arguments.workforce.shard} is done, {len(skipped)} skipped; run without --shard to collect")
+        return
+    counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
+    print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects, {len(skipped)} skipped")
 
 
 def find_meshes(folder: pathlib.Path, *, license: str = "", creator: str = "") -> list[MeshSource]:

@@ -8,7 +8,8 @@ import zipfile
 import pytest
 
 from diffgs_jax.data import open_store
-from diffgs_jax.data.mesh_dataset import RenderSettings, open_renderer
+from diffgs_jax.data.mesh_dataset import RenderSettings, Workforce
+from diffgs_jax.data.mesh_engines import open_renderer
 from diffgs_jax.data.sweethome3d import CATALOGUE, LICENSES
 from diffgs_jax.errors import DataError, UserError
 
@@ -33,7 +34,10 @@ def small_package(folder):
     )
     for number, library in enumerate(LICENSES):
         with zipfile.ZipFile(libraries / f"{library}.sh3f", "w") as files:
-            files.writestr(CATALOGUE, f"name#1=Thing {number}\nmodel#1=/things/thing.obj\ncreator#1=Someone {number}")
+            files.writestr(
+                CATALOGUE,
+                f"name#1=Thing {number}\ncategory#1=Kitchen\nmodel#1=/things/thing.obj\ncreator#1=Someone {number}",
+            )
             corners = f"v 0 0 0\nv 1 0 0\nv 0 {1 + number} 0\nv 0 0 1\n"
             files.writestr("things/thing.obj", corners + "f 1 2 3\nf 1 2 4\nf 2 3 4\nf 1 3 4\n")
     file = folder / "small.deb"
@@ -53,10 +57,11 @@ def test_a_package_becomes_a_dataset_with_credits(script, tmp_path, monkeypatch,
     package = small_package(tmp_path)
     monkeypatch.setattr(script, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
     settings = RenderSettings(size=16, views=2, test_percent=0.0)
-    script.main(script.Arguments(tmp_path / "out", license, package, tmp_path / "work", 1, settings))
+    script.main(script.Arguments(tmp_path / "out", license, package, tmp_path / "work", Workforce(workers=1), settings))
     store = open_store(tmp_path / "out")
     assert store.uids == sorted(f"{library}/thing" for library in list(LICENSES)[:count])
     assert store.index["license"] == " AND ".join(sorted(set(list(LICENSES.values())[:count])))
+    assert [record.caption for record in store] == [f"{record.name}, kitchen" for record in store]
     credits = (tmp_path / "out" / "CREDITS.md").read_text()
     for number in range(count):
         library = list(LICENSES)[number]

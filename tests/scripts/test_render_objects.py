@@ -5,15 +5,19 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from diffgs_jax.data import load_views, open_store
-from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, render_dataset
+from diffgs_jax.data.maps import decode_depth, decode_normals
+from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
+from diffgs_jax.data.mesh_objects import render_object
 from diffgs_jax.data.mesh_rendering import MeshRenderer
-from diffgs_jax.errors import UserError
+from diffgs_jax.errors import DataError, UserError
 
 trimesh = pytest.importorskip("trimesh")
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "render_objects.py"
 SMALL = RenderSettings(size=16, views=3)
+ALONE = Workforce(workers=1, sheet=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,18 +67,18 @@ def test_wrong_folders_are_one_line(tmp_path):
 def test_goes_on_where_it_stopped_and_ends_with_the_same(tmp_path):
     write_meshes(tmp_path / "meshes")
     sources = [MeshSource(f"box{n}", tmp_path / "meshes" / f"box{n}.ply") for n in (2, 0, 3, 1)]
-    render_dataset(sources, tmp_path / "whole", SMALL, description={"name": "boxes"}, workers=1)
+    render_dataset(sources, tmp_path / "whole", SMALL, description={"name": "boxes"}, workforce=ALONE)
 
     # Stopped halfway: two of the objects are left as finished from a run with the same settings.
     unreachable = [source._replace(path=tmp_path / "away.ply") for source in sources]
-    render_dataset(sources[:2], tmp_path / "part", SMALL, description={"name": "boxes"}, workers=1)
+    render_dataset(sources[:2], tmp_path / "part", SMALL, description={"name": "boxes"}, workforce=ALONE)
     assert (tmp_path / "part").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diffgs_jax.data.mesh_dataset.write_store", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            render_dataset(sources[:2], tmp_path / "resumed", SMALL, description={"name": "boxes"}, workers=1)
+            render_dataset(sources[:2], tmp_path / "resumed", SMALL, description={"name": "boxes"}, workforce=ALONE)
     mixed = [unreachable[0], unreachable[1], sources[2], sources[3]]
-    skipped = render_dataset(mixed, tmp_path / "resumed", SMALL, description={"name": "boxes"}, workers=1)
+    skipped = render_dataset(mixed, tmp_path / "resumed", SMALL, description={"name": "boxes"}, workforce=ALONE)
     assert skipped == {}
     for file in (tmp_path / "whole").iterdir():
         assert (tmp_path / "resumed" / file.name).read_bytes() == file.read_bytes(), file.name
@@ -90,8 +94,8 @@ def test_views_do_not_depend_on_what_else_is_rendered(tmp_path):
     write_meshes(tmp_path / "meshes")
     sources = [MeshSource(f"box{n}", tmp_path / "meshes" / f"box{n}.ply") for n in range(3)]
     settings = RenderSettings(size=16, views=2, test_percent=0.0)
-    render_dataset(sources, tmp_path / "all", settings, description={}, workers=2)
-    render_dataset(sources[2:], tmp_path / "one", settings, description={}, workers=1)
+    render_dataset(sources, tmp_path / "all", settings, description={}, workforce=Workforce(workers=2, sheet=False))
+    render_dataset(sources[2:], tmp_path / "one", settings, description={}, workforce=ALONE)
     together, alone = open_store(tmp_path / "all")[2], open_store(tmp_path / "one")[0]
     assert together.images == alone.images
     np.testing.assert_array_equal(together.cameras.camera_to_world, alone.cameras.camera_to_world)
@@ -100,3 +104,66 @@ def test_views_do_not_depend_on_what_else_is_rendered(tmp_path):
 def test_two_meshes_with_one_name(tmp_path):
     with pytest.raises(UserError, match="same uid"):
         render_dataset([MeshSource("a", tmp_path)] * 2, tmp_path / "out", SMALL, description={})
+
+
+def test_shards_are_collected_into_what_one_run_makes(tmp_path):
+    write_meshes(tmp_path / "meshes")
+    sources = [MeshSource(f"box{n}", tmp_path / "meshes" / f"box{n}.ply") for n in range(4)]
+    render_dataset(sources, tmp_path / "whole", SMALL, description={}, workforce=ALONE)
+    for shard in ("1/3", "0/3"):
+        part = Workforce(workers=1, shard=shard, sheet=False)
+        assert render_dataset(sources, tmp_path / "parts", SMALL, description={}, workforce=part) == {}
+        assert not (tmp_path / "parts").exists()
+    # What the job of shard 2 did not do is done when all is collected.
+    assert len(list(tmp_path.glob("parts.partial-*/*.msgpack"))) == 3
+    render_dataset(sources, tmp_path / "parts", SMALL, description={}, workforce=ALONE)
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "parts" / file.name).read_bytes() == file.read_bytes(), file.name
+    for shard in ("3/3", "x", "1", "-1/2"):
+        with pytest.raises(UserError, match="is not i/n"):
+            bad = Workforce(shard=shard)
+            render_dataset(sources, tmp_path / "more", SMALL, description={}, workforce=bad)
+
+
+def test_maps_and_a_contact_sheet_are_written(tmp_path):
+    write_meshes(tmp_path / "meshes", count=2)
+    sources = [MeshSource(f"box{n}", tmp_path / "meshes" / f"box{n}.ply") for n in range(2)]
+    settings = RenderSettings(size=32, views=3, maps=("depth", "normals"), test_percent=0.0)
+    render_dataset(sources, tmp_path / "out", settings, description={}, workforce=Workforce(workers=1))
+    record = open_store(tmp_path / "out")[1]
+    depth, normals = decode_depth(record.maps["depth"]), decode_normals(record.maps["normals"])
+    _, alphas, cameras = load_views(record, 32)
+    assert (np.isfinite(depth) == np.isfinite(normals[..., 0])).all()
+    assert np.isfinite(depth)[alphas == 1].all() and not np.isfinite(depth)[alphas == 0].any()
+    # Unprojected, one view's depth lies in the other views' outlines.
+    rows, columns = np.nonzero(np.isfinite(depth[0]))
+    fx, fy, cx, cy = cameras.intrinsics[0]
+    local = np.stack([((columns + 0.5) / 32 - cx) / fx, ((rows + 0.5) / 32 - cy) / fy, np.ones(len(rows))], -1)
+    pose = cameras.camera_to_world[0]
+    points = (local * depth[0, rows, columns, None]) @ pose[:3, :3].T + pose[:3, 3]
+    assert np.linalg.norm(points, axis=1).max() < 1.001
+    for view in (1, 2):
+        pose = cameras.camera_to_world[view]
+        seen = (points - pose[:3, 3]) @ pose[:3, :3]
+        column, row = ((fx * seen[:, 0] / seen[:, 2] + cx) * 32, (fy * seen[:, 1] / seen[:, 2] + cy) * 32)
+        assert (alphas[view, row.astype(int), column.astype(int)] > 0).mean() > 0.99
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert sheet.width > 96 * 3 and sheet.height > 96 * 2
+
+
+def test_a_view_of_nothing_is_replaced(tmp_path):
+    """A sheet that lies flat cannot be seen from its own height; other viewpoints are drawn until it is."""
+    trimesh.creation.box([1.0, 1e-4, 1.0]).export(tmp_path / "sheet.ply")
+    settings = RenderSettings(size=32, views=6, elevation_range=(-0.5, 20.0))
+    renderer = MeshRenderer(32)
+    for uid in ("a", "b", "c", "d"):
+        record, _ = render_object(MeshSource(uid, tmp_path / "sheet.ply"), settings, renderer)
+        _, alphas, _ = load_views(record, 32)
+        assert alphas.mean(axis=(1, 2)).min() >= 4e-4
+    with pytest.raises(DataError, match="shows nothing"):
+        render_object(
+            MeshSource("a", tmp_path / "sheet.ply"),
+            RenderSettings(size=32, views=4, elevation_range=(-0.0, 0.0)),
+            renderer,
+        )
+    renderer.close()
