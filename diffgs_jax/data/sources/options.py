@@ -1,0 +1,15 @@
+"""What all sources have in common to choose."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """How published pictures become a record's views."""
+
+    size: int = 0
+    """Height and width of the views, pixels; 0 keeps the published resolution. Views are never enlarged."""
+    quality: int = 95
+    """JPEG (scenes) or WebP (objects) quality of views that have to be encoded again."""
+    maps: bool = True
+    """Keep depth and normals where there are any."""
