@@ -1,6 +1,58 @@
 """What the training data is and how it is read."""
 
 import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectViewLimits:
+    """Which views of an object make a training sample (DiffusionGS, scene-object mixed training, eq. 9 and 10).
+
+    180 allows everything. With several condition views, it is enough that one of them allows a view.
+    """
+
+    noisy_position: float = 180.0
+    """θ₁: largest angle at the object's centre between the positions of a noisy and a condition view, degrees."""
+    novel_position: float = 180.0
+    """θ₂: largest angle at the object's centre between the positions of every novel and every noisy view, degrees."""
+    noisy_direction: float = 180.0
+    """φ₁: largest angle between the viewing directions of a noisy and a condition view, degrees."""
+    novel_direction: float = 180.0
+    """φ₂: largest angle between the viewing directions of a novel and a condition view, degrees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneViewLimits:
+    """Which frames of a scene's video make a training sample.
+
+    A scene has no centre that angles between positions could be measured at, so frame numbers say how far the camera
+    walked. None and 180 allow everything.
+    """
+
+    noisy_direction: float = 180.0
+    """φ₁: largest angle between the viewing directions of a noisy and a condition view, degrees."""
+    novel_direction: float = 180.0
+    """φ₂: largest angle between the viewing directions of a novel and a condition view, degrees."""
+    noisy_frames: tuple[int, int] | None = None
+    """Least and most frames between a noisy and a condition view."""
+    novel_frames: tuple[int, int] | None = None
+    """Least and most frames between a novel and a condition view."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraAugmentation:
+    """Random changes of picture and camera together, so that geometry still fits; all are off by default.
+
+    With `roll` or `crop`, views are decoded and kept at their stored size, since they are resampled at every use.
+    """
+
+    flip: float = 0.0
+    """Probability that a sample is seen in a mirror: all its pictures, cameras and the world."""
+    roll: float = 0.0
+    """Largest turn of each camera about its optical axis, degrees; objects only: a scene has no pictures of what
+    comes into the corners."""
+    crop: float = 1.0
+    """Smallest side of a random square window that is cut out of each picture, as a fraction of the picture's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -9,6 +61,9 @@ class DataConfig:
 
     path: str = "assets/furniture_cc0"
     """Folder of a record store: `index.json` beside `*.arrayrecord` shards."""
+    sources: tuple[tuple[str, float], ...] = ()
+    """Several record stores instead of `path`, objects and scenes, each with its share of the samples, for example
+    `--data.sources assets/furniture_cc0 3 data/rooms 1`. Shares need not sum to 1; every batch follows them closely."""
     resolution: int = 64
     """Height and width of the square training views, pixels; stored views are resized by area."""
     batch_size: int = 8
@@ -19,8 +74,21 @@ class DataConfig:
     """Views that are denoised, in a sample."""
     novel_views: int = 2
     """Views that only supervise: renderings are compared with them, the network never sees them."""
+    object_limits: ObjectViewLimits = ObjectViewLimits()
+    """Which views of an object are combined."""
+    scene_limits: SceneViewLimits = SceneViewLimits()
+    """Which frames of a scene are combined."""
+    scene_frame: Literal["first_view", "mean_camera"] = "first_view"
+    """Origin and axes of a scene: those of the first condition camera, so that a picture without a pose has a place, or
+    those of the mean of the cameras, as the published scene model was trained."""
+    scene_extent: float = 1 / 1.35
+    """Scenes are scaled so that this is the largest coordinate of their condition and noisy cameras (as published)."""
     background: float = 1.0
     """Grey level in [0, 1] that transparent pixels are composited on."""
+    random_background: float = 0.0
+    """Probability that an object comes on one random colour instead, the same in all its views."""
+    augmentation: CameraAugmentation = CameraAugmentation()
+    """Random changes of picture and camera together."""
     seed: int = 0
     """Data order and choice of views are a pure function of (seed, step)."""
     cache_gigabytes: float = 1.0

@@ -8,6 +8,9 @@ from PIL import Image
 
 from diffgs_jax.errors import DataError
 
+Pictures = list[UInt8[np.ndarray, "_ _ 4"]]
+"""Square pictures, maybe of several sizes: RGBA, colours multiplied by their alpha."""
+
 
 def encode_webp(rgba: UInt8[np.ndarray, "h w 4"], *, quality: int = 90, alpha_quality: int = 100) -> bytes:
     """Returns a WebP file, lossy in colour; the colour under fully transparent pixels is not kept.
@@ -22,40 +25,91 @@ def encode_webp(rgba: UInt8[np.ndarray, "h w 4"], *, quality: int = 90, alpha_qu
     return file.getvalue()
 
 
-def decode_premultiplied(encoded: bytes, resolution: int | None = None) -> UInt8[np.ndarray, "s s 4"]:
+def decode_premultiplied(
+    encoded: bytes, resolution: int | None = None, *, opaque: bool = False
+) -> UInt8[np.ndarray, "s s 4"]:
     """Returns RGBA with colours multiplied by their alpha, so that averages and composites are plain sums.
 
     Args:
         encoded: a square picture of any format Pillow reads, with or without alpha.
         resolution: size to bring it to: by area where that is smaller, bilinearly where it is larger.
+        opaque: take the colours as they are and alpha as 1 everywhere, whatever the file says.
 
     Raises:
         DataError: if it is not a square picture.
     """
     try:
-        # RGBa is Pillow's name for colours multiplied by alpha.
-        picture = Image.open(io.BytesIO(encoded)).convert("RGBA").convert("RGBa")
+        picture = Image.open(io.BytesIO(encoded), formats=_formats(encoded))
+        transparent = not opaque and ("A" in picture.getbands() or "transparency" in picture.info)
+        if transparent and picture.mode != "RGBA":
+            picture = picture.convert("RGBA")
+        # RGBa is Pillow's name for colours multiplied by alpha. Without alpha it is a waste of time until the end.
+        picture = picture.convert("RGBa" if transparent else "RGB")
     except Exception as error:  # Pillow's decoders raise many kinds
         raise DataError(f"a view cannot be decoded: {error}") from None
     if picture.width != picture.height:
         raise DataError(f"a view is {picture.width}×{picture.height}; views must be square")
-    if resolution is not None and resolution != picture.width:
-        smaller = resolution < picture.width
-        resampling = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-        picture = picture.resize((resolution, resolution), resampling)
-    return np.array(picture)
+    if resolution is not None:
+        picture = resize_premultiplied(picture, resolution)
+    return np.asarray(picture if transparent else picture.convert("RGBA"))
+
+
+def _formats(encoded: bytes) -> tuple[str, ...] | None:
+    """Returns the format that the first bytes tell: asking every decoder in turn takes as long as a small picture."""
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return ("WEBP",)
+    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
+        return ("PNG",)
+    return ("JPEG",) if encoded[:3] == b"\xff\xd8\xff" else None
+
+
+def resize_premultiplied(
+    picture: Image.Image, resolution: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)
+) -> Image.Image:
+    """Returns a square part of a square picture at another size: whole pictures by area where they become smaller.
+
+    Args:
+        picture: RGB, or RGBa: colours multiplied by their alpha.
+        resolution: height and width of the result, pixels.
+        window: left, top and side of the part, as fractions of the picture; all of it by default.
+    """
+    left, top, side = (value * picture.width for value in window)
+    if (left, top, side) == (0.0, 0.0, resolution):
+        return picture
+    # Pillow's box filter takes whole pixels, which would shift a window that begins between two by up to half a pixel.
+    whole = (left, top, side) == (0.0, 0.0, picture.width)
+    resampling = Image.Resampling.BOX if whole and resolution < side else Image.Resampling.BILINEAR
+    # A window's far edge may be past the picture's by rounding, which Pillow refuses.
+    box = (left, top, min(left + side, picture.width), min(top + side, picture.height))
+    return picture.resize((resolution, resolution), resampling, box=box)
 
 
 def composite(
-    premultiplied: UInt8[np.ndarray, "*batch 4"], background: float
+    premultiplied: UInt8[np.ndarray, "*batch 4"],
+    background: float | Float[np.ndarray, "3"],
+    out: tuple[Float[np.ndarray, "*batch 3"], Float[np.ndarray, "*batch"]] | None = None,
 ) -> tuple[Float[np.ndarray, "*batch 3"], Float[np.ndarray, "*batch"]]:
-    """Returns float32 colours in [0, 1] on a grey background, and alphas in [0, 1].
+    """Returns float32 colours in [0, 1] on a plain background, and alphas in [0, 1].
 
     Args:
         premultiplied: of `decode_premultiplied`, any leading axes.
-        background: grey level in [0, 1].
+        background: grey level or RGB, in [0, 1].
+        out: arrays to write to and return, for the large batches that this makes.
     """
-    values = premultiplied.astype(np.float32) * np.float32(1 / 255)
-    alphas = values[..., 3]
-    colors = values[..., :3] + np.float32(background) * (1 - alphas[..., None])
-    return np.clip(colors, 0.0, 1.0), np.ascontiguousarray(alphas)
+    shape = premultiplied.shape[:-1]
+    if out is None:
+        out = np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
+    colors, alphas = out
+    levels = np.broadcast_to(np.asarray(background, np.float32), 3)
+    scale = np.float32(1 / 255)
+    # One channel of one picture at a time: it stays in the processor's cache, and numpy's inner loops are long.
+    pictures = np.ndindex(*shape[:-2])
+    for picture in pictures:
+        pixels, color, alpha = premultiplied[picture], colors[picture], alphas[picture]
+        np.multiply(pixels[..., 3], scale, out=alpha)
+        rest = 1 - alpha
+        for channel, level in enumerate(levels):
+            np.multiply(pixels[..., channel], scale, out=color[..., channel])
+            color[..., channel] += level * rest
+        np.minimum(color, 1.0, out=color)
+    return colors, alphas

@@ -1,5 +1,7 @@
 """Record stores: a folder of ArrayRecord shards with random access, and a JSON index of them."""
 
+import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -30,16 +32,22 @@ class RecordStore:
         split: "train" or "test".
         index: all of `index.json`.
         uids: the records' names, in order.
+        damaged: what is wrong with each shard that cannot be opened, by its number.
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: Split = "train"):
+    def __init__(self, path: str | os.PathLike[str], split: Split = "train", *, tolerant: bool = False):
         """Opens the shards.
+
+        Args:
+            path: the folder.
+            split: "train" or "test".
+            tolerant: open what can be opened; only reading a record of another shard is an error then.
 
         Raises:
             UserError: if there is no such folder, or nothing was put on this side of the split.
-            DataError: if the index or a shard is missing, truncated or foreign.
+            DataError: if the index or (unless `tolerant`) a shard is missing, truncated or foreign.
         """
-        self.path, self.split = pathlib.Path(path), split
+        self.path, self.split, self._tolerant = pathlib.Path(path), split, tolerant
         self.index = read_index(self.path)
         try:
             part = self.index["splits"][split]
@@ -49,7 +57,16 @@ class RecordStore:
             raise DataError(f"{self.path / INDEX} does not describe a {split} split: {error!r}") from None
         if not self.uids:
             raise UserError(f"the dataset {self.path} has no {split} records")
-        self._shards = [(file, _open_shard(file, count)) for file, count in shards]
+        self.damaged: dict[int, str] = {}
+        self._shards: list[tuple[pathlib.Path, ArrayRecordReader | None]] = []
+        for number, (file, count) in enumerate(shards):
+            try:
+                self._shards.append((file, _open_shard(file, count)))
+            except DataError as error:
+                if not tolerant:
+                    raise
+                self.damaged[number] = str(error)
+                self._shards.append((file, None))
         self._starts = np.cumsum([0] + [count for _, count in shards])
         if self._starts[-1] != len(self.uids):
             raise DataError(f"{self.path / INDEX} names {len(self.uids)} records of {int(self._starts[-1])} in shards")
@@ -68,8 +85,9 @@ class RecordStore:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        file, reader = self._shards[shard]
-        place = f"record {self.uids[index]} ({file}, number {index - int(self._starts[shard])})"
+        reader, place = self._shards[shard][1], self.place(index)
+        if reader is None:
+            raise DataError(f"{place} is lost: {self.damaged[shard]}")
         try:
             encoded = reader.read([index - int(self._starts[shard])])[0]
         except (RuntimeError, IndexError) as error:
@@ -86,14 +104,29 @@ class RecordStore:
         """Reads all records, in order."""
         return (self[index] for index in range(len(self)))
 
+    def place(self, index: int) -> str:
+        """Returns a record's name, its file and its number there, for messages."""
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return f"record {self.uids[index]} ({self._shards[shard][0]}, number {index - int(self._starts[shard])})"
+
+    def records_of(self, shard: int) -> range:
+        """Returns the numbers of the records in a shard."""
+        return range(int(self._starts[shard]), int(self._starts[shard + 1]))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what tells this split's contents from others without reading them: count, names and size."""
+        size = sum(file.stat().st_size for file, _ in self._shards if file.is_file())
+        names = hashlib.sha256("\n".join(self.uids).encode()).hexdigest()[:16]
+        return {"records": len(self), "record_names": names, "shard_bytes": size}
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Readers do not travel between processes; the folder is opened again there."""
-        return RecordStore, (self.path, self.split)
+        return functools.partial(RecordStore, tolerant=self._tolerant), (self.path, self.split)
 
 
-def open_store(path: str | os.PathLike[str], split: Split = "train") -> RecordStore:
+def open_store(path: str | os.PathLike[str], split: Split = "train", *, tolerant: bool = False) -> RecordStore:
     """Opens one split of a dataset; see `RecordStore`."""
-    return RecordStore(path, split)
+    return RecordStore(path, split, tolerant=tolerant)
 
 
 def read_index(path: pathlib.Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Views(NamedTuple):
             list means nothing; a sample may have any number of condition views, none included.
         domain: `[b]`, `OBJECT` or `SCENE`.
         alphas: `[b, v, h, w]` coverage in [0, 1], or None where it is not known.
+        background: `[b, 3]` RGB in [0, 1] that a sample's images are on, or None where it is the model's own.
     """
 
     images: Float[Array | np.ndarray, "b v h w 3"]
@@ -28,3 +29,4 @@ class Views(NamedTuple):
     is_condition: Bool[Array | np.ndarray, "b v"]
     domain: Int32[Array | np.ndarray, "b"]
     alphas: Float[Array | np.ndarray, "b v h w"] | None = None
+    background: Float[Array | np.ndarray, "b 3"] | None = None

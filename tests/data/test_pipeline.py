@@ -6,8 +6,21 @@ import jax
 import numpy as np
 import pytest
 
-from diffgs_jax.data import DataConfig, open_store, training_batches
+from diffgs_jax.data import (
+    CameraAugmentation,
+    DataConfig,
+    ObjectViewLimits,
+    SceneViewLimits,
+    device_batches,
+    encode_record,
+    open_store,
+    training_batches,
+)
+from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
+
+FIRST_VERSION_RECORDS = [[1, 2, 4, 5], [9, 7, 10, 6], [0, 3, 8, 9], [10, 1, 8, 2]]
+"""What the first released version read of eleven records in batches of four, seed 0."""
 
 
 def settings(folder, **changes):
@@ -88,20 +101,135 @@ def test_hosts_share_every_batch(numbered_store, hosts):
     assert_same(take(settings(path), 5), together)
 
 
-def test_goes_on_exactly_after_any_cut(numbered_store):
-    config = settings(numbered_store(), threads=2, prefetch=4)
-    whole = take(config, 20)
-    for cut in np.random.default_rng(0).choice(20, 5, replace=False):
-        first = training_batches(config)
+def test_goes_on_exactly_after_any_cut_with_any_number_of_threads(numbered_store):
+    """Mixed, limited and augmented: everything that draws numbers at once."""
+    config = settings(
+        "",
+        sources=((str(numbered_store()), 3.0), (str(numbered_store(5, "other")), 1.0)),
+        object_limits=ObjectViewLimits(noisy_position=150.0),
+        augmentation=CameraAugmentation(flip=0.5, roll=5.0, crop=0.9),
+        random_background=0.5,
+        condition_views=1,
+        noisy_views=2,
+        novel_views=1,
+    )
+    whole = take(config, 15)
+    random = np.random.default_rng(1)
+    for cut in random.choice(15, 4, replace=False):
+        first = training_batches(dataclasses.replace(config, threads=int(random.integers(0, 4)), prefetch=3))
         for _ in range(cut):
             next(first)
         state = json.loads(json.dumps(first.get_state()))
-        next(first)  # what is handed out after the state was taken does not belong to it
-        rest = training_batches(dataclasses.replace(config, threads=1, cache_gigabytes=0.0))
+        rest = training_batches(dataclasses.replace(config, threads=int(random.integers(0, 4)), cache_gigabytes=0.0))
         rest.set_state(state)
-        assert_same(whole[cut:], [next(rest) for _ in range(20 - cut)])
-        first.set_state(state)
-        assert_same(whole[cut:], [next(first) for _ in range(20 - cut)])
+        assert_same(whole[cut:], [next(rest) for _ in range(15 - cut)])
+        first.close()
+        rest.close()
+
+
+def test_batches_are_those_of_the_first_version(numbered_store):
+    """Runs that were begun with it go on: the order of records, and the views of each, by then only random draws."""
+    numbers, views = [], []
+    for batch in take(settings(numbered_store()), 4):
+        numbers.append(batch.record.tolist())
+        views.append(view_numbers(np.concatenate([batch.inputs.images, batch.novel.images], axis=1)).tolist())
+    assert numbers == FIRST_VERSION_RECORDS
+    expected = [
+        [np.random.default_rng([0, 4 * step + i]).choice(8, 6, replace=False).tolist() for i in range(4)]
+        for step in range(4)
+    ]
+    assert views == expected
+
+
+def test_a_checkpoint_of_the_first_version_is_continued(numbered_store):
+    path = numbered_store()
+    state = {
+        "settings": {
+            "resolution": 8,
+            "batch_size": 4,
+            "condition_views": 1,
+            "noisy_views": 3,
+            "novel_views": 2,
+            "background": 1.0,
+            "seed": 0,
+            "records": 11,
+        },
+        "iterator": {"next_index": 3},
+    }
+    rest = training_batches(settings(path))
+    rest.set_state(state)
+    assert_same(take(settings(path), 5)[3:], [next(rest), next(rest)])
+    with pytest.raises(UserError, match="random_background 0.0 → 0.5"):
+        training_batches(settings(path, random_background=0.5)).set_state(state)
+    with pytest.raises(UserError, match=r"augmentation.flip 0.0 → 0.5"):
+        training_batches(settings(path, augmentation=CameraAugmentation(flip=0.5))).set_state(state)
+
+
+def test_continuing_with_other_data_is_refused_in_one_line(numbered_store, numbered_record, tmp_path):
+    path = numbered_store()
+    state = json.loads(json.dumps(training_batches(settings(path)).get_state()))
+    same = numbered_store(folder="a copy elsewhere")
+    training_batches(settings(same)).set_state(state)
+
+    def refused(config):
+        with pytest.raises(UserError) as error:
+            training_batches(config).set_state(state)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "records 11 → 7" in refused(settings(numbered_store(7, "smaller")))
+    renamed = [numbered_record(number)._replace(uid=f"other/{number:03d}") for number in range(11)]
+    write_store(tmp_path / "renamed", {"train": [(one.uid, lambda one=one: encode_record(one)) for one in renamed]}, {})
+    assert "record_names" in refused(settings(tmp_path / "renamed"))
+    larger = [numbered_record(number, views=9) for number in range(11)]
+    write_store(tmp_path / "larger", {"train": [(one.uid, lambda one=one: encode_record(one)) for one in larger]}, {})
+    assert "shard_bytes" in refused(settings(tmp_path / "larger"))
+    assert "batch_size 4 → 2" in refused(settings(path, batch_size=2))
+    assert "one dataset → several" in refused(settings("", sources=((str(path), 1.0), (str(same), 1.0))))
+
+
+def test_devices_get_the_same_batches_ahead_of_time(numbered_store):
+    config = settings(numbered_store(), threads=2)
+    whole = take(config, 12)
+    for cut in (0, 1, 5):
+        first = device_batches(training_batches(config), ahead=3)
+        for expected in whole[:cut]:
+            assert_same([expected], [next(first)])
+        state = json.loads(json.dumps(first.get_state()))
+        next(first)
+        rest = device_batches(training_batches(config), ahead=1)
+        next(rest)
+        rest.set_state(state)
+        batch = next(rest)
+        assert isinstance(batch.inputs.images, jax.Array)
+        assert_same(whole[cut : cut + 3], [batch, next(rest), next(rest)])
+        first.close()
+        rest.close()
+
+
+def test_batches_before_a_failure_are_handed_out(numbered_store, damage_record):
+    path = numbered_store()
+    config = settings(path, max_bad_records=0, cache_gigabytes=0.0, threads=1)
+    order = [batch.record for batch in take(config, 6)]
+    damage_record(path, f"thing/{order[2][1]:03d}")
+    due = next(step for step, numbers in enumerate(order) if order[2][1] in numbers)
+    batches = device_batches(training_batches(config), ahead=4)
+    for _ in range(due):
+        next(batches)
+    for _ in range(2):
+        with pytest.raises(DataError, match="unreadable"):
+            next(batches)
+
+
+def test_random_backgrounds_show_through_where_there_is_nothing(numbered_store):
+    path = numbered_store()
+    (plain,) = take(settings(path), 1)
+    assert plain.inputs.background is None
+    (always,) = take(settings(path, random_background=1.0), 1)
+    assert always.inputs.background.shape == (4, 3) and len(np.unique(always.inputs.background, axis=0)) == 4
+    np.testing.assert_array_equal(always.record, plain.record)
+    np.testing.assert_array_equal(always.inputs.images, plain.inputs.images)  # these pictures are opaque
+    np.testing.assert_array_equal(always.novel.background, always.inputs.background)
 
 
 def test_continuing_with_other_settings_is_refused(numbered_store):
@@ -167,6 +295,12 @@ def test_records_with_too_few_views_are_told(numbered_store):
         ({"noisy_views": -1}, "data.noisy_views is -1"),
         ({"background": 2.0}, "data.background"),
         ({"path": "nowhere"}, "no dataset folder nowhere"),
+        ({"sources": (("nowhere", 1.0),)}, "no dataset folder nowhere"),
+        ({"sources": (("here", 0.0),)}, "gives here the share 0.0"),
+        ({"random_background": 2.0}, "data.random_background"),
+        ({"augmentation": CameraAugmentation(crop=0.0)}, "data.augmentation.crop is 0.0"),
+        ({"object_limits": ObjectViewLimits(novel_position=200.0)}, "data.object_limits.novel_position is 200.0"),
+        ({"scene_limits": SceneViewLimits(noisy_frames=(9, 3))}, "data.scene_limits.noisy_frames"),
     ],
 )
 def test_settings_that_cannot_be(numbered_store, changes, message):

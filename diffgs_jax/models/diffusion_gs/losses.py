@@ -81,13 +81,16 @@ def rendering_losses(
     """Returns `denoise` (L_de) and `novel` (L_nv), mean squared errors of colour, and `alpha`, of coverage.
 
     Args:
-        config: for the background.
+        config: for the background of targets that carry none.
         gaussians: `[b, n]`.
         targets: the views to compare with.
         weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view.
     """
     height, width = targets.images.shape[2:4]
-    rendering = render(gaussians, targets.cameras, height=height, width=width, background=config.background)
+    background = config.background
+    if targets.background is not None:
+        background = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
+    rendering = render(gaussians, targets.cameras, height=height, width=width, background=background)
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
     if targets.alphas is None or config.losses.alpha == 0:
@@ -133,7 +136,7 @@ def _supervision(
     ).astype(jnp.float32)
     weights = weights / jnp.maximum(jnp.sum(weights, axis=(1, 2), keepdims=True), 1.0)
     flags = jnp.zeros(images.shape[:2], bool)
-    return Views(images, cameras, flags, jnp.asarray(inputs.domain), alphas), weights
+    return Views(images, cameras, flags, jnp.asarray(inputs.domain), alphas, inputs.background), weights
 
 
 def _per_view(views: Views) -> tuple[Any, Cameras, Any]:

@@ -1,0 +1,98 @@
+"""Random changes of a sample's pictures together with its cameras: a mirror, turned cameras, cut-out windows.
+
+A change keeps projection true: a point that was seen at a pixel is seen at the pixel's new place by the
+new camera, in a world that is the old one or, in a mirror, its reflection.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from diffgs_jax.data.config import CameraAugmentation
+from diffgs_jax.data.images import Pictures, resize_premultiplied
+from diffgs_jax.geometry import OBJECT, Cameras
+
+
+class Change(NamedTuple):
+    """What happens to the `v` views of one sample.
+
+    Attributes:
+        flip: whether all of it is mirrored.
+        roll: `[v]`, turn of each camera about its optical axis, radians.
+        window: `[v, 3]`, left, top and side of the part of each picture that stays, as fractions; the camera was
+            turned before.
+    """
+
+    flip: bool
+    roll: Float[np.ndarray, "v"]
+    window: Float[np.ndarray, "v 3"]
+
+
+def draw_change(settings: CameraAugmentation, views: int, domain: int, random: np.random.Generator) -> Change:
+    """Draws the change of one sample.
+
+    Args:
+        settings: how much may change.
+        views: how many views the sample has.
+        domain: `OBJECT` or `SCENE`; cameras in scenes are not turned.
+        random: where the draws come from.
+    """
+    flip = bool(random.random() < settings.flip)
+    roll = random.uniform(-1.0, 1.0, views) * np.radians(settings.roll if domain == OBJECT else 0.0)
+    side = random.uniform(settings.crop, 1.0, views)
+    corner = random.random((views, 2)) * (1.0 - side[:, None])
+    return Change(flip, roll, np.concatenate([corner, side[:, None]], axis=1))
+
+
+def change_cameras(change: Change, cameras: Cameras, domain: int) -> Cameras:
+    """Returns the cameras `[v]` that see what `change_pictures` returns.
+
+    The mirror stands where it leaves the first condition camera in place: in the plane of the z axis and an object's
+    azimuth 0, or across the x axis of a scene's frame.
+    """
+    poses = np.asarray(cameras.camera_to_world, np.float64)
+    fx, fy, cx, cy = np.asarray(cameras.intrinsics, np.float64).T
+    turn = np.tile(np.eye(4), (len(poses), 1, 1))
+    turn[:, 0, 0], turn[:, 0, 1] = np.cos(change.roll), -np.sin(change.roll)
+    turn[:, 1, 0], turn[:, 1, 1] = np.sin(change.roll), np.cos(change.roll)
+    poses = poses @ turn
+    left, top, side = change.window.T
+    fx, fy, cx, cy = fx / side, fy / side, (cx - left) / side, (cy - top) / side
+    if change.flip:
+        mirror = np.diag([1.0, -1.0, 1.0, 1.0] if domain == OBJECT else [-1.0, 1.0, 1.0, 1.0])
+        poses, cx = mirror @ poses @ np.diag([-1.0, 1.0, 1.0, 1.0]), 1.0 - cx
+    return Cameras(poses.astype(np.float32), np.stack([fx, fy, cx, cy], axis=-1).astype(np.float32))
+
+
+def change_pictures(
+    change: Change, pictures: Pictures, intrinsics: Float[np.ndarray, "v 4"], resolution: int
+) -> Pictures:
+    """Returns the changed pictures.
+
+    Args:
+        change: of `draw_change`.
+        pictures: one for each view, of any size.
+        intrinsics: of the cameras before the change; pictures turn about the principal point.
+        resolution: the size to bring them to.
+    """
+    changed = []
+    for pixels, roll, window, camera in zip(pictures, change.roll, change.window, intrinsics, strict=True):
+        picture = Image.frombuffer("RGBa", pixels.shape[1::-1], np.ascontiguousarray(pixels), "raw", "RGBa", 0, 1)
+        if roll:
+            # The transparent black that fills the corners is nothing at all in premultiplied colours.
+            coefficients = _roll_about_principal_point(float(roll), camera, picture.width)
+            bilinear = Image.Resampling.BILINEAR
+            picture = picture.transform(picture.size, Image.Transform.AFFINE, coefficients, bilinear)
+        pixels = np.asarray(resize_premultiplied(picture, resolution, tuple(window.tolist())))
+        changed.append(pixels[:, ::-1] if change.flip else pixels)
+    return changed
+
+
+def _roll_about_principal_point(roll: float, intrinsics: np.ndarray, size: int) -> tuple[float, ...]:
+    """Returns (a, b, c, d, e, f): output pixel (x, y) shows what was at (a x + b y + c, d x + e y + f)."""
+    fx, fy, cx, cy = np.asarray(intrinsics, np.float64) * size
+    cos, sin = np.cos(roll), np.sin(roll)
+    a, b, d, e = cos, -sin * fx / fy, sin * fy / fx, cos
+    return tuple(float(value) for value in (a, b, cx - a * cx - b * cy, d, e, cy - d * cx - e * cy))

@@ -1,0 +1,159 @@
+"""Samples: the views of one record as training reads them, as a function of a position in the endless data order.
+
+A sample depends on the settings and its position alone, never on what was read before, in which thread or from memory.
+So a record that cannot be used is met again at its next turn, and replaced by the same other record again.
+"""
+
+import logging
+import threading
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from diffgs_jax.data.augmentation import change_cameras, change_pictures, draw_change
+from diffgs_jax.data.config import CameraAugmentation, DataConfig
+from diffgs_jax.data.images import Pictures
+from diffgs_jax.data.mixing import Sources
+from diffgs_jax.data.reading import RecordReader
+from diffgs_jax.data.scene_frame import to_scene_frame
+from diffgs_jax.data.view_selection import NoViewsWithinLimits, ViewCounts, choose_views
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import OBJECT, Cameras, turn_to_azimuth_zero
+
+_log = logging.getLogger(__name__)
+
+LONGEST_SEARCH = 1000
+"""After so many records in a row without views within the limits, the limits are taken to be the mistake."""
+
+
+class Sample(NamedTuple):
+    """Views of one record: condition views, then noisy, then novel ones.
+
+    Attributes:
+        pictures: one for each view, `[s, s, 4]`, colours multiplied by their alpha.
+        cameras: `[v]`, float32, in the frame the network sees.
+        domain: `OBJECT` or `SCENE`.
+        record: its number, counted through all sources.
+        background: RGB in [0, 1] that the pictures are to be seen on.
+    """
+
+    pictures: Pictures
+    cameras: Cameras
+    domain: int
+    record: int
+    background: Float[np.ndarray, "3"]
+
+
+class Samples:
+    """Samples by their position; safe to use from several threads."""
+
+    def __init__(self, config: DataConfig, sources: Sources):
+        """Counts what damaged shards have lost already.
+
+        Raises:
+            DataError: if that is more than `max_bad_records`.
+        """
+        self.config, self.sources = config, sources
+        self.counts = ViewCounts(config.condition_views, config.noisy_views, config.novel_views)
+        self._augmented = config.augmentation != CameraAugmentation()
+        resampled = config.augmentation.roll > 0 or config.augmentation.crop < 1
+        self._reader = RecordReader(None if resampled else config.resolution, config.cache_gigabytes)
+        self._bad: set[tuple[int, int]] = set()
+        self._outside_limits: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
+        for number, store in enumerate(sources.stores):
+            for shard, reason in store.damaged.items():
+                lost = store.records_of(shard)
+                self._bad |= {(number, index) for index in lost}
+                _log.warning("%s; others are read in place of its %d records", reason, len(lost))
+                self._check_limit(reason)
+
+    @property
+    def bad_records(self) -> list[str]:
+        """Names of the records that could not be used so far and were replaced by others."""
+        return self._names(self._bad)
+
+    @property
+    def records_outside_limits(self) -> list[str]:
+        """Names of the records that were replaced so far because no choice of their views is within the limits."""
+        return self._names(self._outside_limits)
+
+    def __getitem__(self, position: int) -> Sample:
+        """Returns the sample at a position of the order of all hosts.
+
+        Raises:
+            DataError: if more than `max_bad_records` records cannot be used.
+            UserError: if the view limits fit none of the records.
+        """
+        source, first = self.sources.at(position)
+        store = self.sources.stores[source]
+        for attempt in range(min(len(store), LONGEST_SEARCH)):
+            # The next usable record stands in, so the substitute does not depend on what was met before.
+            index = (first + attempt) % len(store)
+            try:
+                return self._sample(source, index, position)
+            except NoViewsWithinLimits as error:
+                self._report_limits(source, index, error)
+            except DataError as error:
+                self._report_bad(source, index, error)
+        if self._outside_limits:
+            raise UserError(
+                f"records {first} to {index} of {store.path} have no choice of views within data.object_limits and "
+                "data.scene_limits: widen them"
+            )
+        raise DataError(f"no record of {store.path} can be read")
+
+    def _sample(self, source: int, index: int, position: int) -> Sample:
+        config = self.config
+        record = self._reader.open(self.sources.stores[source], index)
+        limits = config.object_limits if record.domain == OBJECT else config.scene_limits
+        random = np.random.default_rng([config.seed, position])
+        try:
+            chosen = choose_views(np.asarray(record.cameras.camera_to_world), self.counts, limits, random)
+        except DataError as error:
+            raise type(error)(f"{record.place}: {error}") from None
+        pictures = record.views(chosen.tolist())
+
+        poses, intrinsics = (np.asarray(array)[chosen] for array in record.cameras)
+        if record.domain == OBJECT:
+            poses = turn_to_azimuth_zero(poses, poses[0])
+        else:
+            inputs = self.counts.condition + self.counts.noisy
+            poses = to_scene_frame(poses, inputs, frame=config.scene_frame, extent=config.scene_extent)
+        cameras = Cameras(poses, intrinsics)
+
+        # Draws of their own, so that what is switched on here leaves the choice of views alone.
+        random = np.random.default_rng([config.seed, position, 1])
+        background = np.full(3, config.background, np.float32)
+        if random.random() < config.random_background and record.domain == OBJECT:
+            background = random.random(3, np.float32)
+        if self._augmented:
+            change = draw_change(config.augmentation, len(chosen), record.domain, random)
+            pictures = change_pictures(change, pictures, intrinsics, config.resolution)
+            cameras = change_cameras(change, cameras, record.domain)
+        return Sample(pictures, cameras, record.domain, self.sources.first[source] + index, background)
+
+    def _report_bad(self, source: int, index: int, error: DataError) -> None:
+        with self._lock:
+            known = (source, index) in self._bad
+            self._bad.add((source, index))
+        if not known:
+            _log.warning("%s; another is read in its place (%d unreadable records so far)", error, len(self._bad))
+        self._check_limit(str(error))
+
+    def _report_limits(self, source: int, index: int, error: NoViewsWithinLimits) -> None:
+        with self._lock:
+            if (source, index) in self._outside_limits:
+                return
+            self._outside_limits.add((source, index))
+        count = len(self._outside_limits)
+        _log.warning("%s; another is read in its place (%d records outside the limits so far)", error, count)
+
+    def _check_limit(self, last: str) -> None:
+        count, limit = len(self._bad), self.config.max_bad_records
+        if count > limit:
+            raise DataError(f"{count} unreadable records, more than max_bad_records = {limit}; the last: {last}")
+
+    def _names(self, records: set[tuple[int, int]]) -> list[str]:
+        return [self.sources.stores[source].uids[index] for source, index in sorted(records)]
