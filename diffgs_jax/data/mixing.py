@@ -1,5 +1,6 @@
 """The record stores that training draws from, and the endless order in which it does."""
 
+import pathlib
 from typing import NamedTuple
 
 import grain
@@ -7,7 +8,7 @@ import numpy as np
 
 from diffgs_jax.data.config import DataConfig
 from diffgs_jax.data.split import Split
-from diffgs_jax.data.store import RecordStore, open_store
+from diffgs_jax.data.store import RecordStore, open_store, record_count
 
 
 class Sources(NamedTuple):
@@ -35,13 +36,16 @@ class Sources(NamedTuple):
 def open_sources(config: DataConfig, split: Split) -> Sources:
     """Opens the stores that `DataConfig.sources`, or else `DataConfig.path`, names.
 
-    A shard that cannot be opened is not an error yet; `RecordStore.damaged` says which.
+    A shard that cannot be opened is not an error yet; `RecordStore.damaged` says which. Of several sources, those that
+    hold nothing out are left out of the test split.
 
     Raises:
         UserError: if a folder is not there or has no records on this side of the split.
         DataError: if an index is damaged.
     """
     named = config.sources or ((config.path, 1.0),)
+    if split != "train" and len(named) > 1:
+        named = tuple(one for one in named if record_count(pathlib.Path(one[0]), split)) or named
     stores = [open_store(path, split, tolerant=True) for path, _ in named]
     weights = [float(weight) for _, weight in named]
     orders = [_order(number, len(store), config.seed) for number, store in enumerate(stores)]

@@ -4,6 +4,7 @@ What a batch holds is a pure function of (settings, step): the order of records,
 of an unusable record. So a run goes on exactly where it was stopped, on any number of hosts and threads.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import grain
 import numpy as np
 
 from diffgs_jax.data.batch import Batch
-from diffgs_jax.data.config import DataConfig
+from diffgs_jax.data.config import CameraAugmentation, DataConfig
 from diffgs_jax.data.images import composite
 from diffgs_jax.data.mixing import Sources, open_sources
 from diffgs_jax.data.resume import identity, refuse_changes
@@ -93,7 +94,8 @@ def training_batches(
 
     Args:
         config: which data, and how a batch is made of it.
-        split: the side of the split to read.
+        split: the side of the split to read. What is held out is looked at as it is: without augmentation, on the plain
+            background, and without the sources that hold nothing out.
         process_index: this host's number; it gets its part of every batch, in order.
         process_count: number of hosts.
 
@@ -102,6 +104,8 @@ def training_batches(
         DataError: if a dataset is damaged beyond `max_bad_records`.
     """
     _check(config, process_count)
+    if split != "train":
+        config = dataclasses.replace(config, augmentation=CameraAugmentation(), random_background=0.0)
     return TrainingBatches(config, open_sources(config, split), process_index, process_count)
 
 

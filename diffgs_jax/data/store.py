@@ -129,6 +129,17 @@ def open_store(path: str | os.PathLike[str], split: Split = "train", *, tolerant
     return RecordStore(path, split, tolerant=tolerant)
 
 
+def record_count(path: pathlib.Path, split: Split) -> int:
+    """Returns how many records a dataset has on one side of the split.
+
+    Raises:
+        UserError: if there is no such folder.
+        DataError: if it has no readable index of this version.
+    """
+    side = read_index(path).get("splits", {}).get(split, {})
+    return len(side.get("uids", ()))
+
+
 def read_index(path: pathlib.Path) -> dict[str, Any]:
     """Returns the index of a record store.
 

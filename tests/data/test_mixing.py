@@ -5,9 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from diffgs_jax.data import DataConfig, SceneViewLimits, encode_record, open_store, to_scene_frame, training_batches
+from diffgs_jax.data import (
+    CameraAugmentation,
+    DataConfig,
+    SceneViewLimits,
+    encode_record,
+    open_store,
+    to_scene_frame,
+    training_batches,
+)
 from diffgs_jax.data.store import write_store
-from diffgs_jax.errors import UserError
+from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at
 
 
@@ -129,3 +137,14 @@ def test_records_without_views_within_the_limits_are_counted_and_replaced(tmp_pa
     none = dataclasses.replace(config, scene_limits=SceneViewLimits(noisy_frames=(20, 30)))
     with pytest.raises(UserError, match="have no choice of views within .*widen them"):
         next(training_batches(none))
+
+
+def test_the_test_split_is_plain_and_leaves_out_sources_without_one(mixed):
+    changed = dataclasses.replace(mixed, augmentation=CameraAugmentation(flip=1.0), random_background=1.0)
+    (expected,) = take(mixed, 1, split="test")
+    (batch,) = take(changed, 1, split="test")
+    assert batch.inputs.background is None and (batch.inputs.domain == OBJECT).all()
+    np.testing.assert_array_equal(batch.inputs.images, expected.inputs.images)
+    none = dataclasses.replace(mixed, sources=mixed.sources[1:] * 2)
+    with pytest.raises(DataError, match="does not describe a test split"):
+        training_batches(none, split="test")
