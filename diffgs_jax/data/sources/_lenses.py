@@ -4,13 +4,13 @@ The models are COLMAP's and OpenCV's; a normalised point (x, y) is at x = (u −
 Pixel (row i, column j) is centred at (j + 0.5, i + 0.5), as everywhere here and in COLMAP.
 """
 
-import importlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.data.opencv import opencv
+from diffgs_jax.errors import DataError
 
 
 class Lens(NamedTuple):
@@ -133,15 +133,3 @@ def resample(
         cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE if extend else cv2.BORDER_CONSTANT,
     )
-
-
-def opencv() -> Any:
-    """Returns the OpenCV module.
-
-    Raises:
-        UserError: if it is not installed.
-    """
-    try:
-        return importlib.import_module("cv2")
-    except ImportError:
-        raise UserError("this needs OpenCV: pip install 'diffgs_jax[sources]'") from None

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from diffgs_jax.data.opencv import opencv
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.sources._files import parse_json
 from diffgs_jax.data.sources._gbuffers import DUPLICATES, GBuffer, gbuffer_record
-from diffgs_jax.data.sources._lenses import opencv
 from diffgs_jax.data.sources._pictures import decode_picture
 from diffgs_jax.data.sources.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.data.sources.options import SourceOptions
