@@ -14,7 +14,7 @@ from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import ObjectRig
 from diffgs_jax.models import KINDS, ModelConfig
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
+from diffgs_jax.training.config import ClusterConfig, MeshConfig, OptimizerConfig, RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,10 @@ class TrainConfig:
     """How long, and what is written."""
     rig: ObjectRig = ObjectRig()
     """The cameras that sampling uses for a picture without a pose."""
+    mesh: MeshConfig = MeshConfig()
+    """How devices share the work."""
+    cluster: ClusterConfig = ClusterConfig()
+    """How processes on several machines find each other."""
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)

@@ -5,24 +5,22 @@ Killed at any moment and started again with the same command, it continues from 
 batches and the same random numbers as if nothing had happened. `--help` after `--config FILE` lists every setting.
 """
 
-import dataclasses
 import functools
-import json
-import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from diffgs_jax import models, training
-from diffgs_jax.config import TrainConfig, flatten, from_dict, load_config, to_dict
-from diffgs_jax.data import training_batches
-from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.config import TrainConfig, load_config, to_dict
+from diffgs_jax.data import device_batches, training_batches
+from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.geometry import denoised_cameras
+from diffgs_jax.run_folder import prepare_folder
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,130 +39,166 @@ def train(config: TrainConfig) -> training.TrainState:
         config: the whole run.
 
     Raises:
-        UserError: if the run folder cannot be written or belongs to a run with other settings.
+        UserError: if the run folder cannot be written or belongs to a run with other settings, or the settings do not
+            fit the machine.
         DataError: if the data cannot be read, or the loss is not finite.
+        SystemExit: with `training.EXIT_CODE`, after saving, if the run was asked to stop (SIGTERM).
     """
-    # The data, first: a run without data leaves nothing behind
-    batches = training_batches(config.data)
+    # The other processes first: nothing may touch a device before they have found each other
+    training.join_cluster(config.cluster)
+    mesh = training.make_mesh(config.mesh)
+    check_batch(config, mesh.size)
+    with jax.set_mesh(mesh):
+        return run(config, mesh)
+
+
+def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
+    """Does what `train` says, on a mesh that is in context."""
+    # The data before anything is written: a run without data leaves nothing behind
+    source = training_batches(config.data, process_index=jax.process_index(), process_count=jax.process_count())
+    uids = [uid for store in source.sources.stores for uid in store.uids]
+    batches = device_batches(source, sharding=training.batch_sharding(mesh))
 
     # The run folder
     folder = pathlib.Path(config.run.folder)
-    prepare_folder(folder, config)
+    if training.is_main():
+        prepare_folder(folder, config)
     checkpoints = folder / "checkpoints"
 
     # Model and optimizer
     module = models.family(config.model)
-    params = module.init(config.model, jax.random.key(config.run.seed))
     optimizer = training.make_optimizer(config.optimizer, config.run.steps)
-    counters = {"samples": 0, "seconds": 0.0}
-    if config.run.init_from and training.latest_step(checkpoints) is None:
-        params = training.load_weights(config.run.init_from, params)
-        counters = training.read_metadata(config.run.init_from).get("counters", counters)
-    state = training.init_state(params, optimizer)
 
-    # Where the run stands
-    if training.latest_step(checkpoints) is not None:
-        state, metadata = training.restore_checkpoint(checkpoints, state)
+    def initial() -> training.TrainState:
+        return training.init_state(module.init(config.model, jax.random.key(config.run.seed)), optimizer)
+
+    shapes = jax.eval_shape(initial)
+    shardings = training.state_shardings(shapes, mesh)
+    counters = {"samples": 0, "seconds": 0.0}
+    if training.latest_step(checkpoints) is not None:  # where the run stands
+        state, metadata = training.restore_checkpoint(checkpoints, training.place(shapes, shardings))
         batches.set_state(metadata["data"])
         counters = metadata["counters"]
+    elif config.run.init_from:
+        weights = training.load_weights(config.run.init_from, shapes.params)
+        state = jax.device_put(training.init_state(weights, optimizer), shardings)
+        counters = training.read_metadata(config.run.init_from).get("counters", counters)
+    else:
+        state = jax.jit(initial, out_shardings=shardings)()
     start = int(state.step)
 
-    # The step
+    # The step, and what is looked at on the way
     loss = functools.partial(module.loss, config.model)
-    step_function = training.make_train_step(loss, optimizer, config.optimizer, config.run.seed)
+    step_function = training.make_train_step(loss, optimizer, config.optimizer, config.run.seed, mesh)
     frozen: dict = {}
-    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    print(f"{folder}: {size / 1e6:.1f} M parameters, steps {start} to {config.run.steps}, {jax.devices()[0].platform}")
-    draw_grid = make_grid(config, module)
+    program = None
+    exam = functools.partial(module.denoiser, config.model), config.model.diffusion.schedule, config.model.background
+    rig = denoised_cameras(config.rig)
+    draw_grid = training.make_grid(*exam, config.data, config.run) if config.run.grid_every else None
+    score = training.make_scorer(*exam, rig, config.data, config.run) if config.run.evaluate_every else None
 
-    log = training.open_log(folder, start)
+    settings = to_dict(config)
+    log = None
+    if training.is_main():
+        log = training.open_log(folder, start, wandb_project=config.run.wandb_project, config=settings)
     began = time.perf_counter()
     last_time, last_step = began, start
+    taken: list[training.Taken] = []
     try:
-        for step in tqdm(range(start + 1, config.run.steps + 1), initial=start, total=config.run.steps, unit="step"):
-            state, metrics = step_function(state, frozen, next(batches))
+        with (
+            training.open_checkpoints(checkpoints, keep=config.run.keep_checkpoints) as save,
+            training.watch_preemption() as is_asked_to_stop,
+            tqdm(initial=start, total=config.run.steps, unit="step", disable=not training.is_main()) as progress,
+        ):
+            for step in range(start + 1, config.run.steps + 1):
+                batch = next(batches)
+                if program is None:
+                    program = step_function.lower(state, frozen, batch).compile()
+                    progress.write(describe(config, module, state, program, start))
+                    last_time = time.perf_counter()  # compiling is nobody's speed
+                state, metrics = program(state, frozen, batch)
+                taken.append(training.Taken(step, metrics, batch.record))
+                progress.update()
+                is_last = step == config.run.steps
 
-            if step % config.run.log_every == 0 or step == config.run.steps:
-                values = {name: float(value) for name, value in metrics.items()}
-                now = time.perf_counter()
-                rate = (step - last_step) * config.data.batch_size / (now - last_time)
-                last_time, last_step = now, step
-                training.log_metrics(log, step, values | {"samples_per_second": rate})
-                if not all(np.isfinite(list(values.values()))):
-                    raise DataError(f"the loss is not finite at step {step}: {values}; the last checkpoint is kept")
+                is_stopping = is_asked_to_stop(step)
+                is_saving = is_last or is_stopping or step % config.run.checkpoint_every == 0
+                if is_saving or step % config.run.log_every == 0:
+                    guarded = config.optimizer.spike_factor > 0
+                    training.check_health(folder, taken, uids, guarded=guarded)
+                    taken.clear()
+                if log is not None and (is_last or step % config.run.log_every == 0):
+                    now = time.perf_counter()
+                    rate = (step - last_step) * config.data.batch_size / (now - last_time)
+                    last_time, last_step = now, step
+                    values = {name: float(value) for name, value in metrics.items()}
+                    training.log_metrics(log, step, values | speed(config, module, rate))
 
-            if config.run.grid_every and (step % config.run.grid_every == 0 or step == config.run.steps):
-                training.log_image(log, step, "test", draw_grid(state.ema))
+                if draw_grid is not None and (is_last or step % config.run.grid_every == 0):
+                    picture = draw_grid(state.ema)
+                    if log is not None:
+                        training.log_image(log, step, "test", picture)
+                if score is not None and (is_last or step % config.run.evaluate_every == 0):
+                    values = score(state.ema)
+                    if log is not None:
+                        training.log_metrics(log, step, values)
 
-            if step % config.run.checkpoint_every == 0 or step == config.run.steps:
-                done = {
-                    "samples": counters["samples"] + (step - start) * config.data.batch_size,
-                    "seconds": counters["seconds"] + time.perf_counter() - began,
-                }
-                metadata = {"config": to_dict(config), "data": batches.get_state(), "counters": done}
-                training.save_checkpoint(checkpoints, state, metadata, keep=config.run.keep_checkpoints)
+                if is_saving:
+                    done = {
+                        "samples": counters["samples"] + (step - start) * config.data.batch_size,
+                        "seconds": counters["seconds"] + time.perf_counter() - began,
+                    }
+                    save(state, {"config": settings, "data": batches.get_state(), "counters": done})
+                if is_stopping and not is_last:
+                    break
     finally:
-        training.close_log(log)
+        if log is not None:
+            training.close_log(log)
+        batches.close()
+    if int(state.step) < config.run.steps:
+        if training.is_main():
+            print(f"asked to stop: step {int(state.step)} is saved in {checkpoints}; the same command goes on")
+        raise SystemExit(training.EXIT_CODE)
     return state
 
 
-def make_grid(config: TrainConfig, module: ModuleType) -> Callable[[training.Params], np.ndarray]:
-    """Returns the function from weights to a picture of samples: always the same test objects and noise."""
-    denoiser = functools.partial(module.denoiser, config.model)
-    sampler = training.make_grid_sampler(
-        denoiser, config.model.diffusion.schedule, config.run.grid_sampler_steps, config.model.background
-    )
-    data = dataclasses.replace(config.data, batch_size=config.run.grid_objects)
-
-    def draw(weights: training.Params) -> np.ndarray:
-        batch = next(training_batches(data, split="test"))
-        return training.tile_images(np.asarray(sampler(weights, batch, jax.random.key(0))))
-
-    return draw
-
-
-def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
-    """Creates the run folder and writes `config.json`, or checks that the folder's run has the same settings.
-
-    The length of the run and what it writes may change between two starts; what decides the losses may not.
+def check_batch(config: TrainConfig, devices: int) -> None:
+    """Refuses a batch that does not divide.
 
     Raises:
-        UserError: if the folder cannot be written, or names the first setting that differs.
-        DataError: if the folder's `config.json` is damaged.
+        UserError: if it does not.
     """
-    path = folder / "config.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and training.latest_step(folder / "checkpoints") is not None:
-            try:
-                fields = json.loads(path.read_text())
-            except ValueError as error:
-                hint = "delete it to go on with the settings given now"
-                raise DataError(f"{path} is damaged ({error}); {hint}") from error
-            _refuse_changes(folder, to_dict(from_dict(fields, str(path))), to_dict(config))
-        beside = path.with_suffix(".json.partial")
-        beside.write_text(json.dumps(to_dict(config), indent=2))
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+    parts = config.optimizer.accumulate
+    if parts < 1 or config.data.batch_size % (parts * devices):
+        raise UserError(
+            f"data.batch_size = {config.data.batch_size} does not divide among {devices} devices and "
+            f"optimizer.accumulate = {parts} parts: make it a multiple of {max(parts, 1) * devices}"
+        )
 
 
-# What may differ between two starts of one run: it changes what is written or how fast, not what is learned.
-_MAY_CHANGE = {
-    *(f"run.{name}" for name in ("folder", "steps", "init_from", "checkpoint_every", "keep_checkpoints", "log_every")),
-    *(f"run.{name}" for name in ("grid_every", "grid_objects", "grid_sampler_steps")),
-    *(f"data.{name}" for name in ("cache_gigabytes", "threads", "prefetch", "max_bad_records")),
-}
+def describe(config: TrainConfig, module: ModuleType, state: training.TrainState, program: Any, start: int) -> str:
+    """Returns what a run is, before its first step: sizes, operations, memory, devices."""
+    views = config.data.condition_views + config.data.noisy_views
+    cost = module.cost(config.model, views, config.data.resolution)
+    flops = 3 * cost.forward_flops * config.data.batch_size
+    planned = training.program_bytes(program)
+    working = "" if planned is None else f" and {planned / 1e6:.0f} MB to work in (planned)"
+    mesh = " × ".join(str(size) for size in jax.sharding.get_abstract_mesh().axis_sizes)
+    return (
+        f"{config.run.folder}: {cost.parameters / 1e6:.1f} M parameters; a sample is {cost.tokens} tokens and "
+        f"{cost.gaussians} Gaussians; {flops / 1e9:.0f} GFLOP a step of {config.data.batch_size} samples, rendering "
+        f"not counted\n{jax.device_count()} × {jax.devices()[0].device_kind} as data × fsdp = {mesh}; per device "
+        f"{training.state_bytes(state) / 1e6:.0f} MB of weights, average and optimizer{working}; "
+        f"steps {start} to {config.run.steps}"
+    )
 
 
-def _refuse_changes(folder: pathlib.Path, stored: dict, wanted: dict) -> None:
-    stored, wanted = flatten(stored), flatten(wanted)
-    for name in wanted:
-        if name not in _MAY_CHANGE and stored.get(name) != wanted[name]:
-            raise UserError(
-                f"{folder} holds a run with {name} = {stored.get(name)}, not {wanted[name]}: "
-                "choose another --run.folder or the old setting"
-            )
+def speed(config: TrainConfig, module: ModuleType, rate: float) -> dict[str, float]:
+    """Returns samples a second, and the share of the devices' peak where that is known."""
+    views = config.data.condition_views + config.data.noisy_views
+    cost = module.cost(config.model, views, config.data.resolution)
+    share = training.model_flops_utilisation(cost.forward_flops, rate)
+    return {"samples_per_second": rate} | ({} if share is None else {"model_flops_utilisation": share})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import gc
 import logging
 import pathlib
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -19,47 +19,95 @@ from orbax.checkpoint import v1 as ocp
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.training.state import Params, TrainState
 
+Save = Callable[[TrainState, dict[str, Any]], None]
+"""Saves a state with metadata: anything JSON can say, the config under `config`, the data position, counters."""
+
+
+@contextlib.contextmanager
+def open_checkpoints(folder: str | pathlib.Path, *, keep: int | None = None) -> Generator[Save, None, None]:
+    """Gives a function that writes `folder/<step>`; the name appears only when the checkpoint is whole.
+
+    It returns once the state is copied from the devices, and writes while training goes on. Whatever goes wrong is
+    raised at the next save or at the end. Every process of a run calls it; each writes its own part.
+
+    Args:
+        folder: holds all the checkpoints of a run.
+        keep: newest checkpoints to keep; all by default.
+
+    Raises:
+        UserError: if the folder cannot be written; older checkpoints are whole then.
+    """
+    with _writing(folder), _checkpointer(folder, keep) as checkpointer:
+        underway: list[Any] = []
+
+        def finish() -> None:
+            while underway:
+                underway.pop().result()
+
+        def save(state: TrainState, metadata: dict[str, Any]) -> None:
+            parts = {
+                "ema": state.ema,
+                "state": {"step": state.step, "params": state.params, "opt_state": state.opt_state},
+            }
+            step = int(state.step)
+            with _writing(folder):
+                finish()
+                underway.append(
+                    checkpointer.save_checkpointables_async(step, parts, custom_metadata=metadata, force=True)
+                )
+
+        try:
+            yield save
+        finally:
+            finish()
+
 
 def save_checkpoint(
     folder: str | pathlib.Path, state: TrainState, metadata: dict[str, Any], *, keep: int | None = None
 ) -> None:
-    """Writes `folder/<step>`; the name appears only when the checkpoint is whole.
-
-    Args:
-        folder: holds all the checkpoints of a run.
-        state: what to save.
-        metadata: anything JSON can say: the config under `config`, the data position, counters.
-        keep: newest checkpoints to keep; all by default.
-
-    Raises:
-        UserError: if the folder cannot be written.
-    """
-    parts = {
-        "ema": state.ema,
-        "state": {"step": state.step, "params": state.params, "opt_state": state.opt_state},
-    }
-    _write(folder, int(state.step), parts, metadata, keep)
+    """Writes one checkpoint and waits for it; see `open_checkpoints`."""
+    with open_checkpoints(folder, keep=keep) as save:
+        save(state, metadata)
 
 
 def save_weights(folder: str | pathlib.Path, step: int, weights: Params, metadata: dict[str, Any]) -> None:
     """Writes a checkpoint that can be sampled from and trained on from, but not resumed: the weights alone."""
-    _write(folder, step, {"ema": weights}, metadata, None)
+    with _writing(folder), _checkpointer(folder, None) as checkpointer:
+        checkpointer.save_checkpointables(step, {"ema": weights}, custom_metadata=metadata, force=True)
 
 
-def _write(
-    folder: str | pathlib.Path, step: int, parts: dict[str, Any], metadata: dict[str, Any], keep: int | None
-) -> None:
+def _checkpointer(folder: str | pathlib.Path, keep: int | None) -> ocp.training.Checkpointer:
     policies = ocp.training.preservation_policies
     policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
+    return ocp.training.Checkpointer(
+        str(pathlib.Path(folder).absolute()),
+        preservation_policy=policy,  # ty: ignore[invalid-argument-type]  (orbax's own policies miss its protocol)
+        cleanup_tmp_directories=True,
+    )
+
+
+@contextlib.contextmanager
+def _writing(folder: str | pathlib.Path) -> Generator[None, None, None]:
+    """Says in one line that a folder cannot be written: orbax raises what its writer of the moment raised."""
     try:
-        with ocp.training.Checkpointer(
-            str(pathlib.Path(folder).absolute()),
-            preservation_policy=policy,  # ty: ignore[invalid-argument-type]  (orbax's own policies miss its protocol)
-            cleanup_tmp_directories=True,
-        ) as checkpointer:
-            checkpointer.save_checkpointables(step, parts, custom_metadata=metadata, force=True)
+        yield
     except OSError as error:
-        raise UserError(f"cannot write checkpoint {step} to {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot write a checkpoint to {folder}: {error.strerror or error}") from error
+    except (ValueError, RuntimeError) as error:
+        reason = next((text for text in _FULL if text.lower() in str(error).lower()), None)
+        if reason is None:
+            raise
+        hint = "the newest checkpoint there is whole; make room and start again"
+        raise UserError(f"cannot write a checkpoint to {folder}: {reason}; {hint}") from error
+
+
+_FULL = (
+    "No space left on device",
+    "File too large",
+    "Disk quota exceeded",
+    "Permission denied",
+    "Read-only file system",
+)
 
 
 def latest_step(folder: str | pathlib.Path) -> int | None:
@@ -72,8 +120,9 @@ def restore_checkpoint(folder: str | pathlib.Path, like: TrainState) -> tuple[Tr
     """Loads the newest checkpoint of a run.
 
     Args:
-        folder: as given to `save_checkpoint`.
-        like: a state of the same shapes, its values unused.
+        folder: as given to `open_checkpoints`.
+        like: a state of the same shapes, its values unused. Arrays are loaded to where its leaves are, whatever the
+            devices were that saved them.
 
     Returns:
         The state, and the metadata it was saved with.
@@ -83,7 +132,7 @@ def restore_checkpoint(folder: str | pathlib.Path, like: TrainState) -> tuple[Tr
         DataError: if it belongs to another architecture or cannot be read.
     """
     path = _checkpoint_path(folder)
-    abstract = jax.tree.map(lambda leaf: _abstract(leaf.shape, leaf.dtype), like)
+    abstract = jax.tree.map(lambda leaf: _abstract(leaf.shape, leaf.dtype, leaf.sharding), like)
     parts = {
         "ema": abstract.ema,
         "state": {"step": abstract.step, "params": abstract.params, "opt_state": abstract.opt_state},
@@ -187,9 +236,10 @@ def _reading(path: pathlib.Path) -> Generator[None, None, None]:
         raise DataError(f"checkpoint {path} is damaged ({problem}); delete it or name another")
 
 
-def _abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+def _abstract(shape: tuple[int, ...], dtype: Any, sharding: Any = None) -> jax.ShapeDtypeStruct:
     # A stated sharding: left out, it would be read from the file, which names the devices the checkpoint was saved on.
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding or here)
 
 
 def _first_line(error: Exception) -> str:

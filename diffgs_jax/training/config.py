@@ -1,6 +1,33 @@
 """Settings of a training run that do not depend on the model family."""
 
 import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices are arranged. The losses do not depend on it."""
+
+    data: int = 0
+    """Groups of devices, each with all the weights; 0 makes as many as there are devices for."""
+    fsdp: int = 1
+    """Devices that share one copy of the weights, their average and the optimizer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterConfig:
+    """How several processes find each other."""
+
+    join: Literal["none", "auto", "explicit"] = "none"
+    """`auto` asks SLURM, Kubernetes, Open MPI or the cloud; `explicit` takes the three fields below."""
+    coordinator: str = ""
+    """HOST:PORT of process 0."""
+    processes: int = 0
+    """How many there are."""
+    process: int = -1
+    """The number of this one, from 0."""
+    timeout_seconds: int = 300
+    """How long to wait for the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +50,11 @@ class OptimizerConfig:
     """Gradients are scaled down to this global norm."""
     ema_decay: float = 0.998
     """Decay of the average of the weights that samples are drawn from; it starts lower and rises to this."""
+    accumulate: int = 1
+    """Parts a batch is cut into, one after another in a step, their gradients averaged: less memory, the same step."""
+    spike_factor: float = 0.0
+    """Leave out (and count) gradients that are not finite or this many times larger than usual; 0 leaves none out, and
+    a loss that is not finite stops the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,5 +79,11 @@ class RunConfig:
     """Steps between checkpoints; the last step always writes one."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
+    evaluate_every: int = 0
+    """Steps between scores of the averaged weights on the test split (`test/…` in the metrics); 0 scores never."""
+    evaluate_objects: int = 8
+    """Test objects that are scored."""
+    wandb_project: str = ""
+    """Also log to this project of Weights & Biases (`pip install wandb`); empty does not."""
     init_from: str = ""
     """A checkpoint directory whose averaged weights this run starts from; empty starts from random weights."""

@@ -3,23 +3,45 @@
 import json
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imageio.v3 as imageio
 import numpy as np
 from jaxtyping import Float
 from tensorboardX import SummaryWriter
 
+from diffgs_jax.errors import UserError
+
 
 class RunLog(NamedTuple):
-    """Open files of a run."""
+    """Open files of a run.
+
+    Attributes:
+        folder: of the run.
+        board: TensorBoard's writer.
+        tracker: a run of Weights & Biases, or None.
+    """
 
     folder: pathlib.Path
     board: SummaryWriter
+    tracker: Any = None
 
 
-def open_log(folder: str | pathlib.Path, step: int) -> RunLog:
-    """Opens a run's logs to continue after `step`; lines of later steps, which a killed run left, are dropped."""
+def open_log(
+    folder: str | pathlib.Path, step: int, *, wandb_project: str = "", config: dict[str, Any] | None = None
+) -> RunLog:
+    """Opens a run's logs to continue after `step`; lines of later steps, which a killed run left, are dropped.
+
+    Args:
+        folder: of the run.
+        step: optimizer steps done.
+        wandb_project: also log to this project of Weights & Biases, under the folder's name; empty does not.
+        config: what Weights & Biases shows as the run's settings.
+
+    Raises:
+        UserError: if Weights & Biases is asked for and not installed.
+    """
+    tracker = _open_tracker(folder, wandb_project, config) if wandb_project else None
     folder = pathlib.Path(folder)
     metrics = folder / "metrics.jsonl"
     if metrics.exists():
@@ -28,7 +50,16 @@ def open_log(folder: str | pathlib.Path, step: int) -> RunLog:
         beside = metrics.with_suffix(".jsonl.partial")
         beside.write_text("".join(kept))
         os.replace(beside, metrics)
-    return RunLog(folder, SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
+    return RunLog(folder, SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1), tracker)
+
+
+def _open_tracker(folder: str | pathlib.Path, project: str, config: dict[str, Any] | None) -> Any:
+    try:
+        import wandb  # ty: ignore[unresolved-import]  (optional)
+    except ImportError as error:
+        raise UserError("run.wandb_project needs Weights & Biases: pip install wandb") from error
+    name = pathlib.Path(folder).absolute().name
+    return wandb.init(project=project, name=name, id=name, resume="allow", dir=str(folder), config=config)
 
 
 def _is_before(line: str, step: int) -> bool:
@@ -44,6 +75,8 @@ def log_metrics(log: RunLog, step: int, metrics: dict[str, float]) -> None:
         file.write(json.dumps({"step": step, **metrics}) + "\n")
     for name, value in metrics.items():
         log.board.add_scalar(name, value, step)
+    if log.tracker is not None:
+        log.tracker.log(metrics, step=step)
 
 
 def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3"]) -> None:
@@ -65,3 +98,5 @@ def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3
 def close_log(log: RunLog) -> None:
     """Flushes what is still in memory."""
     log.board.close()
+    if log.tracker is not None:
+        log.tracker.finish()

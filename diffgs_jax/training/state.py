@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Int32
 
 from diffgs_jax.training.config import OptimizerConfig
+from diffgs_jax.training.guard import skip_spikes
 
 Params = dict[str, Any]
 """Nested dictionaries of arrays."""
@@ -52,10 +53,11 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
         return jax.tree_util.tree_map_with_path(decays, params)
 
-    return optax.chain(
+    optimizer = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix),
     )
+    return skip_spikes(optimizer, config.spike_factor) if config.spike_factor else optimizer
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:

@@ -17,8 +17,9 @@ from diffgs_jax.models.diffusion_gs.config import (
     LossConfig,
     NetworkConfig,
 )
+from diffgs_jax.models.diffusion_gs.cost import Cost, cost
 from diffgs_jax.models.diffusion_gs.denoiser import init_params, predict_gaussians, raw_gaussians
-from diffgs_jax.rasterizer import render
+from diffgs_jax.rasterizer import render_sharded
 
 
 def init(config: DiffusionGSConfig, key: PRNGKeyArray) -> dict[str, Any]:
@@ -64,13 +65,14 @@ def denoiser(config: DiffusionGSConfig, params: dict[str, Any], views: Views) ->
     def denoise(x_t: Float[Array, "b v h w 3"], t: Int32[Array, "b"]) -> Prediction:
         shown = views._replace(images=jnp.where(is_condition, images, x_t))
         gaussians = predict_gaussians(config, params, shown, t)
-        rendering = render(gaussians, views.cameras, height=height, width=width, background=config.background)
+        rendering = render_sharded(gaussians, views.cameras, height=height, width=width, background=config.background)
         return Prediction(jnp.where(is_condition, images, rendering.image), gaussians)
 
     return denoise
 
 
 __all__ = [
+    "Cost",
     "DiffusionConfig",
     "DiffusionGSConfig",
     "DistanceLaw",
@@ -78,6 +80,7 @@ __all__ = [
     "GaussianConfig",
     "LossConfig",
     "NetworkConfig",
+    "cost",
     "denoiser",
     "init",
     "loss",

@@ -97,13 +97,65 @@ class DiffusionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """Weights of the terms of the loss. L_de, the colour error of the denoised views, has weight 1."""
+class Ramp:
+    """A factor that goes from `start` to `end` in a straight line over some steps and is constant before and after."""
 
+    start: float = 1.0
+    """The factor up to `from_step`."""
+    end: float = 1.0
+    """The factor from `to_step` on."""
+    from_step: int = 0
+    """Optimizer steps done when it begins to move."""
+    to_step: int = 0
+    """Optimizer steps done when it arrives; if not after `from_step`, it jumps there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSchedules:
+    """What each weight of `LossConfig` is multiplied with, as training goes on."""
+
+    denoise: Ramp = Ramp()
+    """Of `denoise`."""
+    novel: Ramp = Ramp()
+    """Of `novel`."""
+    perceptual: Ramp = Ramp()
+    """Of `perceptual`."""
+    ssim: Ramp = Ramp()
+    """Of `ssim`."""
+    alpha: Ramp = Ramp()
+    """Of `alpha`."""
+    depth: Ramp = Ramp()
+    """Of `depth`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of the loss, and how samples are drawn for it.
+
+    `denoise` and `novel` weigh the two kinds of views, in the colour error and in every other term; the other weights
+    say what a term counts beside the colour error. A term of weight 0 is not computed.
+    """
+
+    denoise: float = 1.0
+    """Weight of L_de, the error on the denoised views."""
     novel: float = 1.0
     """Weight of L_nv, the same error on views the network never sees."""
+    perceptual: float = 0.0
+    """Weight λ of LPIPS (VGG16) beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
+    ssim: float = 0.0
+    """Weight of 1 − SSIM."""
     alpha: float = 0.0
-    """Weight of the squared error of the coverage, on both kinds of views; 0 as published."""
+    """Weight of the squared error of the coverage; 0 as published."""
+    depth: float = 0.0
+    """Weight of the relative error of the depth |D̂ − D| / D, at pixels where the data knows it."""
+    schedules: LossSchedules = LossSchedules()
+    """How the weights change in the course of the training."""
+    min_snr_gamma: float = 0.0
+    """γ above 0 weighs a sample by min(SNR, γ) of its timestep (Hang et al. 2023, section 3.4, for the prediction of
+    x0; they use 5), L_pd aside; 0 weighs all alike, as published."""
+    condition_dropout: float = 0.0
+    """Probability that a sample's condition views are hidden from the network, which classifier-free guidance needs
+    (Ho & Salimans 2022; 0.1 is usual); 0 as published."""
     distance_warmup: int = 0
     """Steps at the start in which L_pd, on objects alone, replaces everything else."""
     distance_deviation: float = 0.5

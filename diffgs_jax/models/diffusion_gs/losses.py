@@ -8,12 +8,27 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
+from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden, hide_conditions
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
-from diffgs_jax.rasterizer import render
+from diffgs_jax.models.diffusion_gs.weighting import TermWeights, min_snr_weights, term_weights
+from diffgs_jax.models.perceptual import load_lpips, lpips, ssim
+from diffgs_jax.rasterizer import Rendering, expected_depth, render
 
 Metrics = dict[str, Array]
+
+_DROPOUT = 0x636F6E64  # apart from the numbers that split a key, so that other draws do not depend on this one
+
+
+def frozen(config: DiffusionGSConfig) -> dict[str, Any]:
+    """Loads the weights that `loss` uses and does not train: `lpips` if the perceptual term has a weight, else nothing.
+
+    Raises:
+        UserError: if they were never fetched.
+        DataError: if they are damaged.
+    """
+    return {"lpips": load_lpips("vgg")} if config.losses.perceptual else {}
 
 
 def loss(
@@ -33,13 +48,13 @@ def loss(
     Args:
         config: the model's settings.
         params: its weights.
-        frozen: weights that are used but not trained; none are needed yet.
+        frozen: weights that are used but not trained, of the function `frozen`.
         inputs: clean condition views and clean views to be noised.
         novel: views that only supervise, `[b, s]`; the network never sees them.
-        key: draws timesteps, noise and the choice of supervised views.
+        key: draws timesteps, noise, the choice of supervised views and the samples whose condition is hidden.
         step: optimizer steps done.
     """
-    del frozen
+    settings = config.losses
     key_time, key_noise, key_choice = jax.random.split(key, 3)
     images = jnp.asarray(inputs.images)
     timesteps = sample_timesteps(
@@ -53,39 +68,59 @@ def loss(
     noisy = add_noise(make_schedule(config.diffusion.schedule), images, timesteps, noise)
     is_condition = jnp.asarray(inputs.is_condition)
     shown = inputs._replace(images=jnp.where(is_condition[..., None, None, None], images, noisy))
+    if settings.condition_dropout:
+        hidden = draw_hidden(jax.random.fold_in(key, _DROPOUT), images.shape[0], settings.condition_dropout)
+        shown = hide_conditions(shown, hidden)
     gaussians = predict_gaussians(config, params, shown, timesteps, training=True)
 
     targets, weights = _supervision(config, inputs, novel, key_choice)
-    warm = step < config.losses.distance_warmup
+    if settings.min_snr_gamma:
+        of_samples = min_snr_weights(config.diffusion.schedule, settings.min_snr_gamma, timesteps)
+        weights = weights * of_samples[None, :, None]
+    terms = term_weights(settings, step)
 
     def distance() -> tuple[Array, Metrics]:
         value = distance_loss(config, gaussians, inputs)
-        nothing = jnp.zeros((), value.dtype)
-        return value, {"denoise": nothing, "novel": nothing, "alpha": nothing, "distance": value}
+        return value, {name: jnp.zeros((), value.dtype) for name in _term_names(config)} | {"distance": value}
 
     def rendered() -> tuple[Array, Metrics]:
-        metrics = rendering_losses(config, gaussians, targets, weights)
-        value = metrics["denoise"] + config.losses.novel * metrics["novel"] + config.losses.alpha * metrics["alpha"]
+        metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen)
+        value = terms.denoise * metrics["denoise"] + terms.novel * metrics["novel"]
+        for name in ("alpha", "perceptual", "ssim", "depth"):
+            value += getattr(terms, name) * metrics[name] if name in metrics else 0.0
         return value, metrics | {"distance": jnp.zeros((), value.dtype)}
 
-    if config.losses.distance_warmup:
-        value, metrics = jax.lax.cond(warm, distance, rendered)
+    if settings.distance_warmup:
+        value, metrics = jax.lax.cond(step < settings.distance_warmup, distance, rendered)
     else:
         value, metrics = rendered()
     return value, metrics | {"loss": value}
 
 
 def rendering_losses(
-    config: DiffusionGSConfig, gaussians: Gaussians, targets: Views, weights: Float[Array, "2 b v"]
+    config: DiffusionGSConfig,
+    gaussians: Gaussians,
+    targets: Views,
+    weights: Float[Array, "2 b v"],
+    terms: TermWeights | None = None,
+    frozen: dict[str, Any] | None = None,
 ) -> Metrics:
-    """Returns `denoise` (L_de) and `novel` (L_nv), mean squared errors of colour, and `alpha`, of coverage.
+    """Returns the terms that compare renderings with the views they should be, none of them times its own weight.
+
+    `denoise` (L_de) and `novel` (L_nv) are mean squared errors of colour; `alpha`, of coverage. Where their weight is
+    not 0, `perceptual` is LPIPS, `ssim` is 1 − SSIM and `depth` the relative error of the depth. All but the first two
+    are sums over both kinds of views, of which `terms.denoise` and `terms.novel` say what they count.
 
     Args:
-        config: for the background of targets that carry none.
+        config: says which terms there are, and the background of targets that carry none.
         gaussians: `[b, n]`.
         targets: the views to compare with.
-        weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view.
+        weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view, unless
+            samples have weights of their own.
+        terms: weights of the terms at this step; those of the first step by default.
+        frozen: of the function `frozen`.
     """
+    terms = term_weights(config.losses, 0) if terms is None else terms
     height, width = targets.images.shape[2:4]
     background = config.background
     if targets.background is not None:
@@ -93,10 +128,16 @@ def rendering_losses(
     rendering = render(gaussians, targets.cameras, height=height, width=width, background=background)
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
-    if targets.alphas is None or config.losses.alpha == 0:
-        return metrics | {"alpha": jnp.zeros((), squared.dtype)}
-    coverage = jnp.mean((rendering.alpha - targets.alphas) ** 2, axis=(2, 3))
-    return metrics | {"alpha": jnp.sum((weights[0] + config.losses.novel * weights[1]) * coverage)}
+    both = terms.denoise * weights[0] + terms.novel * weights[1]
+    for name in _term_names(config)[2:]:
+        metrics[name] = jnp.sum(both * _view_errors(name, rendering, targets, frozen or {}))
+    return metrics
+
+
+def _term_names(config: DiffusionGSConfig) -> list[str]:
+    """Returns the terms that are logged; coverage always is."""
+    optional = [name for name in ("perceptual", "ssim", "depth") if getattr(config.losses, name)]
+    return ["denoise", "novel", "alpha", *optional]
 
 
 def distance_loss(config: DiffusionGSConfig, gaussians: Gaussians, views: Views) -> Float[Array, ""]:

@@ -1,0 +1,62 @@
+"""What a DiffusionGS network costs, counted from its settings."""
+
+import math
+from typing import NamedTuple
+
+import jax
+
+from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+from diffgs_jax.models.diffusion_gs.decoding import gaussian_channels
+from diffgs_jax.models.diffusion_gs.denoiser import param_shapes
+
+
+class Cost(NamedTuple):
+    """Of one sample.
+
+    Attributes:
+        parameters: of the whole network.
+        tokens: patches of all views, and the free Gaussians'.
+        gaussians: that come out.
+        forward_flops: multiplications and additions of the matrix products, forward; rendering is not in it. With its
+            gradient a sample takes three times as many.
+        activation_bytes: what the blocks keep for the backward pass, without rematerialisation; with it, the block
+            inputs alone.
+    """
+
+    parameters: int
+    tokens: int
+    gaussians: int
+    forward_flops: float
+    activation_bytes: int
+
+
+def cost(config: DiffusionGSConfig, views: int, resolution: int) -> Cost:
+    """Returns the cost of one sample.
+
+    Args:
+        config: of the model.
+        views: that the network reads, condition views included.
+        resolution: height and width, pixels.
+    """
+    network = config.network
+    width, patch = network.width, network.patch_size
+    patches = views * (resolution // patch) ** 2
+    tokens = patches + network.free_gaussians
+    channels = gaussian_channels(network.sh_degree)
+    per_token = (8 + 4 * network.mlp_ratio) * width**2 + 4 * tokens * width  # qkv, projection, MLP; scores and values
+    modulations = network.layers if network.modulation == "block" else 1
+    flops = network.layers * tokens * per_token
+    flops += modulations * 12 * width**2
+    flops += 2 * patches * patch**2 * (9 + network.condition_channel) * width
+    flops += 2 * patches * (patch // network.stride) ** 2 * channels * width
+    flops += 2 * network.free_gaussians * channels * width
+    number = 2 if network.dtype == "bfloat16" else 4
+    kept = 1 if network.remat else 9 + 2 * network.mlp_ratio  # vectors of a token that a block keeps
+    scores = 0 if network.remat or network.attention == "cudnn" else 2 * network.heads * tokens
+    return Cost(
+        parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(param_shapes(config))),
+        tokens=tokens,
+        gaussians=network.free_gaussians + views * (resolution // network.stride) ** 2,
+        forward_flops=float(flops),
+        activation_bytes=network.layers * tokens * (kept * width + scores) * number,
+    )

@@ -1,0 +1,61 @@
+"""How much each term and each sample counts in the loss, at a step and at a timestep."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer
+
+from diffgs_jax.diffusion import ScheduleConfig, make_schedule
+from diffgs_jax.errors import UserError
+from diffgs_jax.models.diffusion_gs.config import LossConfig, Ramp
+
+
+class TermWeights(NamedTuple):
+    """The weight of each term of `LossConfig` at one step: plain numbers where no schedule moves them."""
+
+    denoise: float | Float[Array, ""]
+    novel: float | Float[Array, ""]
+    perceptual: float | Float[Array, ""]
+    ssim: float | Float[Array, ""]
+    alpha: float | Float[Array, ""]
+    depth: float | Float[Array, ""]
+
+
+def term_weights(config: LossConfig, step: int | Integer[Array, ""]) -> TermWeights:
+    """Returns the weights after `step` optimizer steps."""
+    return TermWeights(
+        *(getattr(config, name) * ramp_factor(getattr(config.schedules, name), step) for name in TermWeights._fields)
+    )
+
+
+def ramp_factor(ramp: Ramp, step: int | Integer[Array, ""]) -> float | Float[Array, ""]:
+    """Returns the factor after `step` optimizer steps; a plain number if it never changes."""
+    if ramp.start == ramp.end:
+        return ramp.start
+    done = (jnp.asarray(step, jnp.float32) - ramp.from_step) / max(ramp.to_step - ramp.from_step, 1)
+    moving = ramp.start + (ramp.end - ramp.start) * jnp.clip(done, 0.0, 1.0)
+    # Not by the line's own arithmetic: the end is reached exactly, and a ramp without length jumps.
+    return jnp.where(jnp.asarray(step) >= ramp.to_step, ramp.end, moving)
+
+
+def min_snr_weights(
+    config: ScheduleConfig, gamma: float, timesteps: Int[Array | np.ndarray, "b"]
+) -> Float[Array, "b"]:
+    """Returns min(SNR_t, γ), SNR = ᾱ / (1 − ᾱ) (Hang et al. 2023, arXiv 2303.09556, section 3.4, for x0-prediction).
+
+    Weighed by SNR alone, the squared error of x0 would be that of the noise, ruled by timesteps that have next to none;
+    γ stops the weight there.
+
+    Args:
+        config: the noise schedule.
+        gamma: the largest weight, above 0.
+        timesteps: of the samples, in [0, steps).
+
+    Raises:
+        UserError: if gamma is not above 0.
+    """
+    if not gamma > 0:
+        raise UserError(f"model.losses.min_snr_gamma must be above 0, or 0 for no weighting, not {gamma}")
+    table = np.minimum(np.exp(make_schedule(config).log_snr), gamma).astype(np.float32)
+    return jnp.asarray(table)[jnp.asarray(timesteps)]

@@ -1,0 +1,47 @@
+"""Rendering where the batch is: XLA does not partition sorts, loops and kernels by itself, `shard_map` does."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffgs_jax.geometry import Cameras, Gaussians
+from diffgs_jax.rasterizer.rendering import Rendering, render
+
+
+def render_sharded(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    background: float | Float[Array | np.ndarray, "*background"] = 1.0,
+    features: Float[Array | np.ndarray, "*batch n c"] | None = None,
+    **settings: Any,
+) -> Rendering:
+    """Renders like `render`, each device of the mesh its part of the leading batch axis, in one launch and one sort.
+
+    The mesh is the one in context (`jax.set_mesh`); its axes together divide the batch, as they do in training. Without
+    a mesh, inside somebody's `shard_map`, or where the batch does not divide, this is `render`.
+
+    Args:
+        gaussians: `[b, …, n]`.
+        cameras: `[b, …]`.
+        background: as in `render`.
+        features: as in `render`.
+        settings: the others of `render`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    is_ours = not mesh.empty and all(kind != jax.sharding.AxisType.Manual for kind in mesh.axis_types)
+    if not is_ours or mesh.size == 1 or gaussians.opacities.ndim < 2 or gaussians.opacities.shape[0] % mesh.size:
+        return render(gaussians, cameras, background=background, features=features, **settings)
+    split, whole = jax.sharding.PartitionSpec(mesh.axis_names), jax.sharding.PartitionSpec()
+    behind = jnp.asarray(background)
+    spec = split if behind.ndim > 1 else whole
+
+    def part(gaussians: Gaussians, cameras: Cameras, behind: Array, features: Array | None) -> Rendering:
+        return render(gaussians, cameras, background=behind, features=features, **settings)
+
+    mapped = jax.shard_map(part, in_specs=(split, split, spec, split), out_specs=split, check_vma=False)
+    to_arrays = jax.tree.map(jnp.asarray, (gaussians, cameras, behind, features))
+    return mapped(*to_arrays)

@@ -1,0 +1,57 @@
+"""A run's folder: the settings it was made with, and the refusal of others."""
+
+import json
+import os
+import pathlib
+
+from diffgs_jax import training
+from diffgs_jax.config import TrainConfig, flatten, from_dict, to_dict
+from diffgs_jax.errors import DataError, UserError
+
+
+def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
+    """Creates the run folder and writes `config.json`, or checks that the folder's run has the same settings.
+
+    The length of the run and what it writes may change between two starts; what decides the losses may not.
+
+    Raises:
+        UserError: if the folder cannot be written, or names the first setting that differs.
+        DataError: if the folder's `config.json` is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists() and training.latest_step(folder / "checkpoints") is not None:
+            try:
+                fields = json.loads(path.read_text())
+            except ValueError as error:
+                hint = "delete it to go on with the settings given now"
+                raise DataError(f"{path} is damaged ({error}); {hint}") from error
+            _refuse_changes(folder, to_dict(from_dict(fields, str(path))), to_dict(config))
+        beside = path.with_suffix(".json.partial")
+        beside.write_text(json.dumps(to_dict(config), indent=2))
+        os.replace(beside, path)
+        training.write_provenance(folder)
+    except OSError as error:
+        raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+
+
+# What may differ between two starts of one run: it changes what is written or how fast, not what is learned.
+_MAY_CHANGE = {
+    *(f"run.{name}" for name in ("folder", "steps", "init_from", "checkpoint_every", "keep_checkpoints", "log_every")),
+    *(f"run.{name}" for name in ("grid_every", "grid_objects", "grid_sampler_steps")),
+    *(f"run.{name}" for name in ("evaluate_every", "evaluate_objects", "wandb_project")),
+    *("mesh.data", "mesh.fsdp"),
+    *(f"cluster.{name}" for name in ("join", "coordinator", "processes", "process", "timeout_seconds")),
+    *(f"data.{name}" for name in ("cache_gigabytes", "threads", "prefetch", "max_bad_records")),
+}
+
+
+def _refuse_changes(folder: pathlib.Path, stored: dict, wanted: dict) -> None:
+    stored, wanted = flatten(stored), flatten(wanted)
+    for name in wanted:
+        if name not in _MAY_CHANGE and stored.get(name) != wanted[name]:
+            raise UserError(
+                f"{folder} holds a run with {name} = {stored.get(name)}, not {wanted[name]}: "
+                "choose another --run.folder or the old setting"
+            )
