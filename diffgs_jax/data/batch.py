@@ -13,9 +13,10 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: `[b, v]`, the views the network reads: condition views (`is_condition`) and the views to denoise,
-            all of them clean here. The world is turned about z so that the first condition view has azimuth 0.
+            all of them clean here. An object's world is turned about z so that the first condition view has azimuth 0;
+            a scene's is brought into the frame of `scene_frame.py`.
         novel: `[b, s]`, further views of the same objects, for supervision only; `is_condition` is False.
-        record: `[b]`, the index of the record in its split.
+        record: `[b]`, the index of the record in its split, counted through all sources.
     """
 
     inputs: Views

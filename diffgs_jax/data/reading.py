@@ -83,7 +83,8 @@ class RecordReader:
                 pictures[view] = opened.views([view])[0]
             except DataError as error:
                 broken[view] = str(error)
-            if view == 0 and not self._has_room(sum(picture.nbytes for picture in pictures.values()) * views):
+            if view == 0 and sum(picture.nbytes for picture in pictures.values()) * views > self._room:
+                self._room = 0  # full: later records are not even tried
                 return opened
 
         def look_up(chosen: Sequence[int]) -> Pictures:
@@ -99,10 +100,6 @@ class RecordReader:
                 self._room -= size
                 self._kept[key] = kept
         return kept
-
-    def _has_room(self, size: int) -> bool:
-        with self._lock:
-            return size <= self._room
 
 
 def _decode(record: Record, view: int, size: int | None, place: str) -> UInt8[np.ndarray, "s s 4"]:

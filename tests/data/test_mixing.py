@@ -1,10 +1,12 @@
 """Objects and scenes in one run."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
+from diffgs_jax.config import from_dict, load_config, to_dict
 from diffgs_jax.data import (
     CameraAugmentation,
     DataConfig,
@@ -84,6 +86,14 @@ def test_one_source_is_the_same_as_its_path(numbered_store):
         np.testing.assert_array_equal(a.inputs.images, b.inputs.images)
         np.testing.assert_array_equal(a.record, b.record)
     training_batches(named).set_state(training_batches(config).get_state())
+
+
+def test_sources_and_limits_from_the_command_line(request):
+    words = ["--data.sources", "a", "3", "b", "1", "--data.scene-limits.noisy-frames", "2", "30"]
+    config = load_config(request.config.rootpath / "configs" / "quickstart.py", words)
+    assert config.data.sources == (("a", 3.0), ("b", 1.0))
+    assert config.data.scene_limits == SceneViewLimits(noisy_frames=(2, 30))
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
 def test_scenes_come_in_the_scene_frame_and_opaque(scene_store):

@@ -207,6 +207,17 @@ def test_devices_get_the_same_batches_ahead_of_time(numbered_store):
         rest.close()
 
 
+def test_devices_get_the_sharding_they_are_asked_for(numbered_store):
+    config = settings(numbered_store())
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("data",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    batches = device_batches(training_batches(config), sharding=sharding)
+    batch = next(batches)
+    assert all(leaf.sharding == sharding for leaf in jax.tree.leaves(batch))
+    assert_same(take(config, 1), [batch])
+    batches.close()
+
+
 def test_batches_before_a_failure_are_handed_out(numbered_store, damage_record):
     path = numbered_store()
     config = settings(path, max_bad_records=0, cache_gigabytes=0.0, threads=1)
