@@ -9,12 +9,14 @@ store: as much to decode as real ones of that size, not as good to look at. Noth
 
 The DataLoader has persistent workers, which call the very same decoder and transforms. The two take turns, round after
 round, and what each had ready beforehand is taken away before its clock starts, so the ratio (the median over rounds)
-means something on a busy machine; the rates themselves do not. It is left out where torch is not installed.
+means something on a busy machine; the rates themselves do not. Processor time a sample, workers included, is what is
+taken from whatever else runs there. The DataLoader is left out where torch is not installed.
 """
 
 import dataclasses
 import importlib.util
 import io
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -22,7 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -106,9 +108,9 @@ def main(options: Options) -> None:
         if torch is not None:
             loaded = dataloader(torch, config, options)
             contestants[f"PyTorch DataLoader, {options.workers} persistent workers"] = lambda: next(loaded)
-        rates = take_turns(contestants, options)
+        turns = take_turns(contestants, options)
         batches.close()
-    report(rates, torch, options)
+    report(turns, torch, options)
 
 
 def make_store(path: pathlib.Path, options: Options) -> pathlib.Path:
@@ -146,34 +148,60 @@ def dataloader(torch: Any, config: DataConfig, options: Options) -> Iterator[obj
         yield from loader
 
 
-def take_turns(contestants: dict[str, Callable[[], object]], options: Options) -> dict[str, list[float]]:
-    """Returns samples a second of each contestant, round by round."""
+class Turn(NamedTuple):
+    """What one turn of a contestant came to.
+
+    Attributes:
+        rate: samples a second.
+        processor: processor time a sample, milliseconds.
+    """
+
+    rate: float
+    processor: float
+
+
+def take_turns(contestants: dict[str, Callable[[], object]], options: Options) -> dict[str, list[Turn]]:
+    """Returns the turns of each contestant, round by round."""
     for take in contestants.values():  # opens files, starts threads and workers
         for _ in range(options.ahead):
             take()
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    turns: dict[str, list[Turn]] = {name: [] for name in contestants}
     for _ in range(options.rounds):
         for name, take in contestants.items():
             for _ in range(options.ahead):  # what it made while the other was timed
                 take()
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), processor_seconds()
             for _ in range(options.batches):
                 take()
-            rates[name].append(options.batches * options.batch_size / (time.perf_counter() - began))
-    return rates
+            seconds, busy = time.perf_counter() - began, processor_seconds() - busy
+            samples = options.batches * options.batch_size
+            turns[name].append(Turn(samples / seconds, 1000 * busy / samples))
+    return turns
 
 
-def report(rates: dict[str, list[float]], torch: Any, options: Options) -> None:
+def processor_seconds() -> float:
+    """Returns the processor time of this process and, on Linux, its workers so far."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        stat = pathlib.Path(f"/proc/{child.pid}/stat")
+        if stat.exists():
+            fields = stat.read_text().rsplit(")", 1)[1].split()  # the name before it may have spaces in it
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
+    return total
+
+
+def report(turns: dict[str, list[Turn]], torch: Any, options: Options) -> None:
     """Prints the rates and their ratio."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{platform.machine()}, {os.cpu_count()} processors{load}; 4 + 4 views of {options.resolution}² a sample")
-    for name, values in rates.items():
-        print(f"  {name}: {statistics.median(values):.1f} samples/s ({min(values):.1f} to {max(values):.1f})")
+    for name, own in turns.items():
+        rates, processor = [turn.rate for turn in own], statistics.median(turn.processor for turn in own)
+        spread = f"({min(rates):.1f} to {max(rates):.1f})"
+        print(f"  {name}: {statistics.median(rates):.1f} samples/s {spread}, {processor:.1f} ms of processor a sample")
     if torch is None:
         print("  torch is not installed, so there is nothing to compare with")
         return
-    ours, theirs = rates.values()
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    ratios = [ours.rate / theirs.rate for ours, theirs in zip(*turns.values(), strict=True)]
     print(f"  pipeline / DataLoader: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"  (torch {torch.__version__}; {options.rounds} rounds in turns of {options.batches} batches)")
 

@@ -156,4 +156,6 @@ class Samples:
             raise DataError(f"{count} unreadable records, more than max_bad_records = {limit}; the last: {last}")
 
     def _names(self, records: set[tuple[int, int]]) -> list[str]:
-        return [self.sources.stores[source].uids[index] for source, index in sorted(records)]
+        with self._lock:  # other threads may be adding to it
+            known = sorted(records)
+        return [self.sources.stores[source].uids[index] for source, index in known]
