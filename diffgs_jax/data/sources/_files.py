@@ -1,7 +1,9 @@
 """Reading files that a dataset promises, with one line for what is wrong with them."""
 
+import fnmatch
 import io
 import json
+import os
 import pathlib
 import re
 from typing import Any
@@ -56,6 +58,20 @@ def image_size(encoded: bytes, name: str) -> tuple[int, int]:
             return picture.size
     except Exception as error:  # Pillow's decoders raise many kinds
         raise DataError(f"{name} is an unreadable picture: {error}") from None
+
+
+def walk_files(root: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    """Returns the files below a folder whose name matches, sorted; folders of pictures (`images…`) are not entered.
+
+    Args:
+        root: where to begin; links are followed.
+        pattern: of `fnmatch`.
+    """
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("images"))
+        found += [pathlib.Path(folder, name) for name in fnmatch.filter(files, pattern)]
+    return sorted(found)
 
 
 def natural_order(name: str) -> list[tuple[int, int | str]]:

@@ -22,7 +22,7 @@ from diffgs_jax.geometry import Cameras
 _MARGIN = 1.05
 """How much wider than the object its views are cut."""
 _HULL_SIDE = 256
-_COVERED = 32
+_COVERED = 12
 """Alpha from which a pixel belongs to the silhouette; low, for what is thinner than a pixel."""
 
 

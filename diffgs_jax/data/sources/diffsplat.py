@@ -85,7 +85,7 @@ def _read_row(uid: str, values: dict[str, Any], options: SourceOptions) -> Recor
         values = _decode_sixteen_bits(column(f"{stem}_nd.png"), f"{stem}_nd.png")
         return GBuffer(encoded, pixels, camera, values[..., 3] * _DEPTH_RANGE, values[..., :3] * 2 - 1)
 
-    return gbuffer_record(uid, views, view, options)._replace(source=SOURCE, license="ODC-By-1.0")
+    return gbuffer_record(uid, views, view, options)._replace(source=SOURCE, license="as Objaverse (ODC-By-1.0)")
 
 
 def _decode_sixteen_bits(data: bytes, name: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.sources._colmap import read_colmap
-from diffgs_jax.data.sources._files import read_bytes
+from diffgs_jax.data.sources._files import read_bytes, walk_files
 from diffgs_jax.data.sources._photographs import Photograph, scene_record
 from diffgs_jax.data.sources._pictures import decode_picture
 from diffgs_jax.data.sources.lazy_records import LazyRecord, LazyRecords
@@ -48,8 +48,9 @@ def read_dl3dv(path: pathlib.Path, options: SourceOptions | None = None) -> Lazy
     Raises:
         UserError: if no scene is found.
     """
-    files = [path] if path.is_file() else sorted(path.rglob("transforms.json"))
-    models = [] if path.is_file() else sorted(path.rglob("sparse/0/cameras.bin"))
+    files = [path] if path.is_file() else walk_files(path, "transforms.json")
+    models = [] if path.is_file() else walk_files(path, "cameras.bin")
+    models = [file for file in models if file.parent.name == "0" and file.parents[1].name == "sparse"]
     scenes: dict[str, pathlib.Path] = {}
     for file in [*files, *models]:
         scenes.setdefault(_scene_of(file), file)

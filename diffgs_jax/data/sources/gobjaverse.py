@@ -129,7 +129,7 @@ def _read(uid: str, read: Callable[[str], bytes], options: SourceOptions) -> Rec
         return GBuffer(encoded, pixels, camera, values[..., 3], values[..., :3])
 
     record = gbuffer_record(uid, PUBLISHED_VIEWS, view, options)
-    return record._replace(source=SOURCE, license="ODC-By-1.0")
+    return record._replace(source=SOURCE, license="as Objaverse (ODC-By-1.0)")
 
 
 def _read_exr(data: bytes, name: str) -> np.ndarray:

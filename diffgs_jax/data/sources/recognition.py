@@ -1,6 +1,7 @@
 """Which reader a folder is for: by name, or by what lies in it."""
 
 import itertools
+import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from diffgs_jax.data.sources.transforms_json import read_transforms
 
 SourceName = Literal["gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json"]
 _DEEPEST = 5
-_MOST_ENTRIES = 2000
+_MOST_ENTRIES = 1000
+_MOST_FOLDERS = 6
 
 
 def open_source(name: SourceName, path: pathlib.Path, options: SourceOptions | None = None) -> LazyRecords:
@@ -47,8 +49,8 @@ def open_source(name: SourceName, path: pathlib.Path, options: SourceOptions | N
 
 
 def recognise_source(path: pathlib.Path) -> SourceName | None:
-    """Returns whose layout a folder or file has, or None; looks at the first few thousand entries only."""
-    names = [path.name] if path.is_file() else [entry.as_posix() for entry in _entries(path)]
+    """Returns whose layout a folder or file has, or None; looks at a few folders of each level only."""
+    names = [path.name] if path.is_file() else list(_entries(path))
     where = path.resolve().as_posix()
 
     def any_is(pattern: str) -> bool:
@@ -67,10 +69,17 @@ def recognise_source(path: pathlib.Path) -> SourceName | None:
     return None
 
 
-def _entries(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Returns files, those near the root first."""
-    found: Iterator[pathlib.Path] = iter(())
-    for depth in range(1, _DEEPEST + 1):
-        level = (file.relative_to(root) for file in root.glob("/".join("*" * depth)) if file.is_file())
-        found = itertools.chain(found, itertools.islice(level, _MOST_ENTRIES))
-    return found
+def _entries(root: pathlib.Path) -> Iterator[str]:
+    """Yields the paths of files, those near the root first; of many folders side by side, only a few are entered."""
+    level = [(root, "")]
+    for _ in range(_DEEPEST):
+        below: list[tuple[pathlib.Path, str]] = []
+        for folder, prefix in level:
+            folders = 0
+            for entry in itertools.islice(os.scandir(folder), _MOST_ENTRIES):
+                if entry.is_file():
+                    yield f"{prefix}{entry.name}"
+                elif folders < _MOST_FOLDERS:
+                    folders += 1
+                    below.append((folder / entry.name, f"{prefix}{entry.name}/"))
+        level = below[:_MOST_ENTRIES]

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from diffgs_jax.data.records import Record
-from diffgs_jax.data.sources._files import image_size, load_json, natural_order, read_bytes
+from diffgs_jax.data.sources._files import image_size, load_json, natural_order, read_bytes, walk_files
 from diffgs_jax.data.sources._lenses import Lens
 from diffgs_jax.data.sources._photographs import Photograph, object_record, scene_record
 from diffgs_jax.data.sources._pictures import decode_mask, decode_picture
@@ -59,7 +59,7 @@ def find_captures(path: pathlib.Path) -> dict[pathlib.Path, list[pathlib.Path]]:
     if path.is_file():
         return {path.parent: [path]}
     captures: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for file in sorted(path.rglob("transforms*.json")):
+    for file in walk_files(path, "transforms*.json"):
         captures.setdefault(file.parent, []).append(file)
     for folder, files in captures.items():
         # The whole and its parts are not to be read twice.

@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,63 @@ def test_the_command_line(script, ring, tools, tmp_path, capsys):
     ):
         with pytest.raises(UserError, match=message):
             script.main(command_line.parse(script.Arguments, words))
+
+
+def test_every_kind_of_bad_input_is_named_counted_and_costs_nothing_else(script, ring, tools, tmp_path, capsys):
+    from diffgs_jax import command_line
+
+    few = ring._replace(cameras=type(ring.cameras)(*(array[:4] for array in ring.cameras)), pictures=ring.pictures[:4])
+
+    def spoil_frame(change):
+        def spoil(folder):
+            content = json.loads((folder / "transforms.json").read_text())
+            change(content["frames"][2])
+            (folder / "transforms.json").write_text(json.dumps(content))
+
+        return spoil
+
+    def truncate(name):
+        return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-40])
+
+    size = ring.pictures.shape[1]
+    faults = {
+        "truncated": (truncate("transforms.json"), "is not JSON"),
+        "unreadable": (truncate("2.png"), "2 is an unreadable picture|2.png is an unreadable picture"),
+        "nan": (
+            spoil_frame(lambda frame: frame["transform_matrix"][1].__setitem__(3, float("nan"))),
+            "2 has a pose that is not finite",
+        ),
+        "mirrored": (
+            spoil_frame(lambda frame: [row.__setitem__(0, -row[0]) for row in frame["transform_matrix"]]),
+            "2 has a left-handed pose",
+        ),
+        "missing": (lambda folder: (folder / "2.png").unlink(), "/2 is missing"),
+        "count": (
+            spoil_frame(lambda frame: frame.__setitem__("transform_matrix", [[1.0] * 4] * 2)),
+            "2 has no readable pose",
+        ),
+        "empty": (
+            lambda folder: (folder / "2.png").write_bytes(tools.png(np.zeros((size, size, 4), np.uint8))),
+            "view 2 has an empty mask",
+        ),
+        "focal": (spoil_frame(lambda frame: frame.__setitem__("fl_x", 1e-3)), "2 has absurd intrinsics"),
+    }
+    for name, (spoil, _) in faults.items():
+        write_capture(tmp_path / "in" / name, few, tools)
+        spoil(tmp_path / "in" / name)
+    for name in ("good", "sound"):
+        write_capture(tmp_path / "in" / name, few, tools)
+    words = ["--in", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--test-percent", "0"]
+    with pytest.raises(DataError, match="8 bad records, more than max_bad_records = 7"):
+        script.main(command_line.parse(script.Arguments, [*words, "--max-bad-records", "7"]))
+    script.main(command_line.parse(script.Arguments, [*words, "--max-bad-records", "8"]))
+    assert "2 training and 0 test records, 8 left out" in capsys.readouterr().out
+    skipped = read_index(tmp_path / "out")["skipped"]
+    assert set(skipped) == set(faults)
+    for name, (_, message) in faults.items():
+        assert skipped[name].startswith(f"{tmp_path / 'in' / name / 'transforms.json'}, record {name}: ")
+        assert re.search(message, skipped[name]), skipped[name]
+    assert [record.uid for record in open_store(tmp_path / "out")] == ["good", "sound"]
 
 
 def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path):
