@@ -1,0 +1,37 @@
+"""Stage two on objects, 512²: the network of stage one, which takes any resolution, goes on from its weights.
+
+    python -m diffgs_jax.train --config configs/object_512.py --data.path data/objects_512
+
+Published code (diffusionGS_rel_512.yaml): as stage one, but without L_pd. Four times the tokens (16,386 a sample) and
+Gaussians (1,048,578): on 8 GPUs two parts a batch, one sample on each GPU at a time. Not trained by us; see
+`configs/object_256.py`.
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+from diffgs_jax.config import TrainConfig
+
+
+def get_config() -> TrainConfig:
+    """Returns the settings."""
+    stage_one = first_stage()
+    losses = dataclasses.replace(stage_one.model.losses, distance_warmup=0)
+    return dataclasses.replace(
+        stage_one,
+        model=dataclasses.replace(stage_one.model, losses=losses),
+        data=dataclasses.replace(stage_one.data, path="data/objects_512", resolution=512, batch_size=16),
+        optimizer=dataclasses.replace(stage_one.optimizer, accumulate=2),
+        run=dataclasses.replace(stage_one.run, folder="runs/object_512", init_from="runs/object_256"),
+    )
+
+
+def first_stage() -> TrainConfig:
+    """Returns the settings of the file beside this one."""
+    path = pathlib.Path(__file__).with_name("object_256.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

@@ -1,0 +1,35 @@
+"""Stage two on scenes, 512²: the network of stage one, which takes any resolution, goes on from its weights.
+
+    python -m diffgs_jax.train --config configs/scene_512.py --data.path data/re10k
+
+Published code (diffusionGS_scene_512.yaml): as stage one, with batch 12 a GPU. Four times the tokens (16,386 a
+sample) and Gaussians (1,048,578): on 8 GPUs four parts a batch, three samples on each GPU at a time. Not trained by us;
+see `configs/scene_256.py`.
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+from diffgs_jax.config import TrainConfig
+
+
+def get_config() -> TrainConfig:
+    """Returns the settings."""
+    stage_one = first_stage()
+    return dataclasses.replace(
+        stage_one,
+        data=dataclasses.replace(stage_one.data, resolution=512, batch_size=96),
+        optimizer=dataclasses.replace(stage_one.optimizer, accumulate=4),
+        run=dataclasses.replace(stage_one.run, folder="runs/scene_512", init_from="runs/scene_256"),
+    )
+
+
+def first_stage() -> TrainConfig:
+    """Returns the settings of the file beside this one."""
+    path = pathlib.Path(__file__).with_name("scene_256.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
