@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps
@@ -81,13 +82,14 @@ def loss(
 
     def distance() -> tuple[Array, Metrics]:
         value = distance_loss(config, gaussians, inputs)
-        return value, {name: jnp.zeros((), value.dtype) for name in _term_names(config)} | {"distance": value}
+        nothing = jnp.zeros((), value.dtype)
+        return value, {name: nothing for name in ("denoise", "novel", *_further_terms(config))} | {"distance": value}
 
     def rendered() -> tuple[Array, Metrics]:
         metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen)
         value = terms.denoise * metrics["denoise"] + terms.novel * metrics["novel"]
-        for name in ("alpha", "perceptual", "ssim", "depth"):
-            value += getattr(terms, name) * metrics[name] if name in metrics else 0.0
+        for name in _further_terms(config):
+            value += getattr(terms, name) * metrics[name]
         return value, metrics | {"distance": jnp.zeros((), value.dtype)}
 
     if settings.distance_warmup:
@@ -129,15 +131,37 @@ def rendering_losses(
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
     both = terms.denoise * weights[0] + terms.novel * weights[1]
-    for name in _term_names(config)[2:]:
-        metrics[name] = jnp.sum(both * _view_errors(name, rendering, targets, frozen or {}))
+    metrics |= {name: jnp.zeros((), squared.dtype) for name in _further_terms(config)}
+    if config.losses.alpha and targets.alphas is not None:
+        metrics["alpha"] = jnp.sum(both * jnp.mean((rendering.alpha - targets.alphas) ** 2, axis=(2, 3)))
+    if config.losses.perceptual:
+        pictures = (jnp.asarray(images).reshape(-1, height, width, 3) for images in (rendering.image, targets.images))
+        # A loss can live with the accelerator's fast convolutions, and they are most of this term's time.
+        distances = lpips((frozen or {})["lpips"], *pictures, precision="default")
+        metrics["perceptual"] = jnp.sum(both * distances.reshape(both.shape))
+    if config.losses.ssim:
+        metrics["ssim"] = jnp.sum(both * (1.0 - ssim(rendering.image, targets.images)))
+    if config.losses.depth and targets.depths is not None:
+        metrics["depth"] = jnp.sum(both * depth_errors(rendering, targets.depths))
     return metrics
 
 
-def _term_names(config: DiffusionGSConfig) -> list[str]:
-    """Returns the terms that are logged; coverage always is."""
-    optional = [name for name in ("perceptual", "ssim", "depth") if getattr(config.losses, name)]
-    return ["denoise", "novel", "alpha", *optional]
+def depth_errors(rendering: Rendering, depths: Float[Array | np.ndarray, "b v h w"]) -> Float[Array, "b v"]:
+    """Returns the mean of |D̂ − D| / D over the pixels of each view where D is known; 0 if there are none.
+
+    D̂ is the mean z of what is rendered. A pixel counts as far as it is covered, and its coverage is held fixed: what is
+    in the wrong place should move, not fade. Relative, because scenes are as deep as the world and objects are not.
+
+    Args:
+        rendering: `[b, v]`.
+        depths: z, world units, NaN where it is not known.
+    """
+    depths = jnp.asarray(depths)
+    is_known = depths > 0
+    true = jnp.where(is_known, depths, 1.0)
+    relative = jnp.abs(expected_depth(rendering) - true) / true * jax.lax.stop_gradient(rendering.alpha)
+    known = jnp.sum(is_known, axis=(2, 3))
+    return jnp.sum(jnp.where(is_known, relative, 0.0), axis=(2, 3)) / jnp.maximum(known, 1)
 
 
 def distance_loss(config: DiffusionGSConfig, gaussians: Gaussians, views: Views) -> Float[Array, ""]:
@@ -170,19 +194,24 @@ def _supervision(
     chosen = jax.tree.map(lambda leaf: _take_views(jnp.asarray(leaf), order), _per_view(inputs))
     noisy = ~jnp.take_along_axis(is_condition, order, axis=1)
     joined = jax.tree.map(lambda a, b: jnp.concatenate([a, jnp.asarray(b)], axis=1), chosen, _per_view(novel))
-    images, cameras, alphas = joined
+    images, cameras, alphas, depths = joined
     not_noisy, not_novel = jnp.zeros_like(noisy), jnp.zeros(novel.images.shape[:2], bool)
     weights = jnp.stack(
         [jnp.concatenate([noisy, not_novel], axis=1), jnp.concatenate([not_noisy, ~not_novel], axis=1)]
     ).astype(jnp.float32)
     weights = weights / jnp.maximum(jnp.sum(weights, axis=(1, 2), keepdims=True), 1.0)
     flags = jnp.zeros(images.shape[:2], bool)
-    return Views(images, cameras, flags, jnp.asarray(inputs.domain), alphas, inputs.background), weights
+    return Views(images, cameras, flags, jnp.asarray(inputs.domain), alphas, inputs.background, depths), weights
 
 
-def _per_view(views: Views) -> tuple[Any, Cameras, Any]:
-    return views.images, views.cameras, views.alphas
+def _per_view(views: Views) -> tuple[Any, Cameras, Any, Any]:
+    return views.images, views.cameras, views.alphas, views.depths
 
 
 def _take_views(leaf: Array, order: Int32[Array, "b k"]) -> Array:
     return jnp.take_along_axis(leaf, order.reshape(*order.shape, *(1,) * (leaf.ndim - 2)), axis=1)
+
+
+def _further_terms(config: DiffusionGSConfig) -> list[str]:
+    """Returns the terms that are logged beside `denoise` and `novel`: coverage always, others where they count."""
+    return ["alpha", *(name for name in ("perceptual", "ssim", "depth") if getattr(config.losses, name))]

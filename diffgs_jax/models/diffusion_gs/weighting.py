@@ -39,9 +39,7 @@ def ramp_factor(ramp: Ramp, step: int | Integer[Array, ""]) -> float | Float[Arr
     return jnp.where(jnp.asarray(step) >= ramp.to_step, ramp.end, moving)
 
 
-def min_snr_weights(
-    config: ScheduleConfig, gamma: float, timesteps: Int[Array | np.ndarray, "b"]
-) -> Float[Array, "b"]:
+def min_snr_weights(config: ScheduleConfig, gamma: float, timesteps: Int[Array | np.ndarray, "b"]) -> Float[Array, "b"]:
     """Returns min(SNR_t, γ), SNR = ᾱ / (1 − ᾱ) (Hang et al. 2023, arXiv 2303.09556, section 3.4, for x0-prediction).
 
     Weighed by SNR alone, the squared error of x0 would be that of the noise, ruled by timesteps that have next to none;
