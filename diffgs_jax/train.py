@@ -20,6 +20,7 @@ from diffgs_jax.config import TrainConfig, load_config, to_dict
 from diffgs_jax.data import device_batches, training_batches
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import denoised_cameras
+from diffgs_jax.models.perceptual import fingerprint
 from diffgs_jax.run_folder import prepare_folder
 
 
@@ -58,6 +59,10 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
     source = training_batches(config.data, process_index=jax.process_index(), process_count=jax.process_count())
     uids = [uid for store in source.sources.stores for uid in store.uids]
     batches = device_batches(source, sharding=training.batch_sharding(mesh))
+    module = models.family(config.model)
+    frozen = module.frozen(config.model)
+    fingerprints = {name: fingerprint(weights) for name, weights in frozen.items()}
+    frozen = jax.device_put(frozen, training.replicated(mesh))
 
     # The run folder
     folder = pathlib.Path(config.run.folder)
@@ -66,7 +71,6 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
     checkpoints = folder / "checkpoints"
 
     # Model and optimizer
-    module = models.family(config.model)
     optimizer = training.make_optimizer(config.optimizer, config.run.steps)
 
     def initial() -> training.TrainState:
@@ -90,7 +94,6 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
     # The step, and what is looked at on the way
     loss = functools.partial(module.loss, config.model)
     step_function = training.make_train_step(loss, optimizer, config.optimizer, config.run.seed, mesh)
-    frozen: dict = {}
     program = None
     exam = functools.partial(module.denoiser, config.model), config.model.diffusion.schedule, config.model.background
     rig = denoised_cameras(config.rig)
@@ -148,7 +151,8 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
                         "samples": counters["samples"] + (step - start) * config.data.batch_size,
                         "seconds": counters["seconds"] + time.perf_counter() - began,
                     }
-                    save(state, {"config": settings, "data": batches.get_state(), "counters": done})
+                    metadata = {"config": settings, "data": batches.get_state(), "counters": done}
+                    save(state, metadata | {"frozen": fingerprints})
                 if is_stopping and not is_last:
                     break
     finally:

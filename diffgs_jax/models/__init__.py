@@ -15,8 +15,8 @@ KINDS: dict[str, type[ModelConfig]] = {"diffusion_gs": DiffusionGSConfig}
 def family(config: ModelConfig) -> ModuleType:
     """Returns the module of the family that `config` belongs to.
 
-    Every family offers `init(config, key)`, `loss(config, params, frozen, batch, key, step)` and
-    `denoiser(config, params, views)`.
+    Every family offers `init(config, key)`, `frozen(config)`, `loss(config, params, frozen, batch, key, step)` and
+    `denoiser(config, params, views, unconditional=False)`.
     """
     match config:
         case DiffusionGSConfig():

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 from diffgs_jax.diffusion import Denoise, Prediction
 from diffgs_jax.geometry import Views
 from diffgs_jax.models.diffusion_gs import losses
+from diffgs_jax.models.diffusion_gs.conditioning import hide_conditions
 from diffgs_jax.models.diffusion_gs.config import (
     DiffusionConfig,
     DiffusionGSConfig,
@@ -15,7 +16,9 @@ from diffgs_jax.models.diffusion_gs.config import (
     Domain,
     GaussianConfig,
     LossConfig,
+    LossSchedules,
     NetworkConfig,
+    Ramp,
 )
 from diffgs_jax.models.diffusion_gs.cost import Cost, cost
 from diffgs_jax.models.diffusion_gs.denoiser import init_params, predict_gaussians, raw_gaussians
@@ -25,6 +28,11 @@ from diffgs_jax.rasterizer import render_sharded
 def init(config: DiffusionGSConfig, key: PRNGKeyArray) -> dict[str, Any]:
     """Returns fresh weights, nested dictionaries of float32 arrays."""
     return init_params(config, key)
+
+
+def frozen(config: DiffusionGSConfig) -> dict[str, Any]:
+    """Loads the weights that `loss` uses and does not train; see `losses.frozen`."""
+    return losses.frozen(config)
 
 
 def loss(
@@ -40,7 +48,7 @@ def loss(
     Args:
         config: the model's settings.
         params: its weights.
-        frozen: weights that are used but not trained.
+        frozen: of the function `frozen`.
         batch: has `inputs` and `novel`, both `Views` (`diffgs_jax.data.Batch`).
         key: draws timesteps and noise.
         step: optimizer steps done.
@@ -48,7 +56,9 @@ def loss(
     return losses.loss(config, params, frozen, batch.inputs, batch.novel, key, step)
 
 
-def denoiser(config: DiffusionGSConfig, params: dict[str, Any], views: Views) -> Denoise:
+def denoiser(
+    config: DiffusionGSConfig, params: dict[str, Any], views: Views, *, unconditional: bool = False
+) -> Denoise:
     """Returns the function that samplers call: `(x_t [b, v, h, w, 3], t [b]) -> Prediction(x0, Gaussians)`.
 
     Args:
@@ -57,6 +67,8 @@ def denoiser(config: DiffusionGSConfig, params: dict[str, Any], views: Views) ->
         views: clean images where `is_condition`; the other images are not read. x0 is the rendering of the predicted
             Gaussians at the noisy views, and the given image at the condition views, which therefore stay clean
             whatever the sampler does to them.
+        unconditional: hide the condition from the network, as `condition_dropout` does in training: the other branch
+            of `classifier_free_guidance`. Condition views still come out as given.
     """
     images = jnp.asarray(views.images)
     is_condition = jnp.asarray(views.is_condition)[..., None, None, None]
@@ -64,6 +76,8 @@ def denoiser(config: DiffusionGSConfig, params: dict[str, Any], views: Views) ->
 
     def denoise(x_t: Float[Array, "b v h w 3"], t: Int32[Array, "b"]) -> Prediction:
         shown = views._replace(images=jnp.where(is_condition, images, x_t))
+        if unconditional:
+            shown = hide_conditions(shown)
         gaussians = predict_gaussians(config, params, shown, t)
         rendering = render_sharded(gaussians, views.cameras, height=height, width=width, background=config.background)
         return Prediction(jnp.where(is_condition, images, rendering.image), gaussians)
@@ -79,9 +93,13 @@ __all__ = [
     "Domain",
     "GaussianConfig",
     "LossConfig",
+    "LossSchedules",
     "NetworkConfig",
+    "Ramp",
     "cost",
     "denoiser",
+    "frozen",
+    "hide_conditions",
     "init",
     "loss",
     "predict_gaussians",

@@ -15,7 +15,7 @@ from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.weighting import TermWeights, min_snr_weights, term_weights
 from diffgs_jax.models.perceptual import load_lpips, lpips, ssim
-from diffgs_jax.rasterizer import Rendering, expected_depth, render
+from diffgs_jax.rasterizer import Rendering, expected_depth, render_sharded
 
 Metrics = dict[str, Array]
 
@@ -127,7 +127,7 @@ def rendering_losses(
     background = config.background
     if targets.background is not None:
         background = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
-    rendering = render(gaussians, targets.cameras, height=height, width=width, background=background)
+    rendering = render_sharded(gaussians, targets.cameras, height=height, width=width, background=background)
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
     both = terms.denoise * weights[0] + terms.novel * weights[1]
