@@ -90,6 +90,36 @@ def change_pictures(
     return changed
 
 
+def change_depths(
+    change: Change, depths: list[Float[np.ndarray, "_ _"] | None], intrinsics: Float[np.ndarray, "v 4"], resolution: int
+) -> list[Float[np.ndarray, "s s"] | None]:
+    """Returns the changed maps of planar depth: each pixel's from the stored one that it now shows, NaN in the corners.
+
+    Args:
+        change: of `draw_change`.
+        depths: one for each view, of any size, or None.
+        intrinsics: of the cameras before the change.
+        resolution: the size to bring them to.
+    """
+    centers = (np.arange(resolution) + 0.5) / resolution
+    changed: list[Float[np.ndarray, "s s"] | None] = []
+    for depth, roll, window, camera in zip(depths, change.roll, change.window, intrinsics, strict=True):
+        if depth is None:
+            changed.append(None)
+            continue
+        (left, top, side), (fx, fy, cx, cy) = window, np.asarray(camera, np.float64)
+        across = left + side * (centers[::-1] if change.flip else centers)
+        x, y = np.meshgrid((across - cx) / fx, (top + side * centers - cy) / fy)
+        cos, sin = np.cos(roll), np.sin(roll)
+        column = np.floor((cx + fx * (cos * x - sin * y)) * len(depth)).astype(int)
+        row = np.floor((cy + fy * (sin * x + cos * y)) * len(depth)).astype(int)
+        inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < len(depth))
+        last = len(depth) - 1
+        values = depth[np.clip(row, 0, last), np.clip(column, 0, last)]
+        changed.append(np.where(inside, values, np.float32(np.nan)))
+    return changed
+
+
 def _roll_about_principal_point(roll: float, intrinsics: np.ndarray, size: int) -> tuple[float, ...]:
     """Returns (a, b, c, d, e, f): output pixel (x, y) shows what was at (a x + b y + c, d x + e y + f)."""
     fx, fy, cx, cy = np.asarray(intrinsics, np.float64) * size

@@ -83,6 +83,8 @@ class DataConfig:
     those of the mean of the cameras, as the published scene model was trained."""
     scene_extent: float = 1 / 1.35
     """Scenes are scaled so that this is the largest coordinate of their condition and noisy cameras (as published)."""
+    depth: bool = False
+    """Also read the depth of every view, where records have any; elsewhere it is NaN."""
     background: float = 1.0
     """Grey level in [0, 1] that transparent pixels are composited on."""
     random_background: float = 0.0

@@ -116,6 +116,13 @@ def collate(samples: list[Sample], config: DataConfig) -> Batch:
     for number, sample in enumerate(samples):
         for view, picture in enumerate(sample.pictures):
             composite(picture, sample.background, out=(images[number, view], alphas[number, view]))
+    depths = None
+    if config.depth:
+        depths = np.full(shape, np.nan, np.float32)
+        for number, sample in enumerate(samples):
+            for view, depth in enumerate(sample.depths):
+                if depth is not None:
+                    depths[number, view] = depth
     poses = np.stack([sample.cameras.camera_to_world for sample in samples])
     intrinsics = np.stack([sample.cameras.intrinsics for sample in samples])
     domain = np.asarray([sample.domain for sample in samples], np.int32)
@@ -125,7 +132,8 @@ def collate(samples: list[Sample], config: DataConfig) -> Batch:
 
     def views(part: slice) -> Views:
         cameras = Cameras(poses[:, part], intrinsics[:, part])
-        return Views(images[:, part], cameras, is_condition[:, part].copy(), domain, alphas[:, part], background)
+        depth = None if depths is None else depths[:, part]
+        return Views(images[:, part], cameras, is_condition[:, part].copy(), domain, alphas[:, part], background, depth)
 
     numbers = np.asarray([sample.record for sample in samples], np.int32)
     return Batch(views(slice(0, inputs)), views(slice(inputs, None)), numbers)

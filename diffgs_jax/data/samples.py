@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from diffgs_jax.data.augmentation import change_cameras, change_pictures, draw_change
+from diffgs_jax.data.augmentation import change_cameras, change_depths, change_pictures, draw_change
 from diffgs_jax.data.config import CameraAugmentation, DataConfig
 from diffgs_jax.data.images import Pictures
 from diffgs_jax.data.mixing import Sources
@@ -36,6 +36,7 @@ class Sample(NamedTuple):
         domain: `OBJECT` or `SCENE`.
         record: its number, counted through all sources.
         background: RGB in [0, 1] that the pictures are to be seen on.
+        depths: one for each view, `[s, s]`, planar z in the units of the cameras; None where there is none.
     """
 
     pictures: Pictures
@@ -43,6 +44,7 @@ class Sample(NamedTuple):
     domain: int
     record: int
     background: Float[np.ndarray, "3"]
+    depths: list[Float[np.ndarray, "_ _"] | None]
 
 
 class Samples:
@@ -58,7 +60,9 @@ class Samples:
         self.counts = ViewCounts(config.condition_views, config.noisy_views, config.novel_views)
         self._augmented = config.augmentation != CameraAugmentation()
         resampled = config.augmentation.roll > 0 or config.augmentation.crop < 1
-        self._reader = RecordReader(None if resampled else config.resolution, config.cache_gigabytes)
+        self._reader = RecordReader(
+            None if resampled else config.resolution, config.cache_gigabytes, depth=config.depth
+        )
         self._bad: set[tuple[int, int]] = set()
         self._outside_limits: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
@@ -113,14 +117,16 @@ class Samples:
             chosen = choose_views(np.asarray(record.cameras.camera_to_world), self.counts, limits, random)
         except DataError as error:
             raise type(error)(f"{record.place}: {error}") from None
-        pictures = record.views(chosen.tolist())
+        views = record.views(chosen.tolist())
+        pictures, depths = [view.picture for view in views], [view.depth for view in views]
 
         poses, intrinsics = (np.asarray(array)[chosen] for array in record.cameras)
         if record.domain == OBJECT:
             poses = turn_to_azimuth_zero(poses, poses[0])
         else:
             inputs = self.counts.condition + self.counts.noisy
-            poses = to_scene_frame(poses, inputs, frame=config.scene_frame, extent=config.scene_extent)
+            poses, scale = to_scene_frame(poses, inputs, frame=config.scene_frame, extent=config.scene_extent)
+            depths = [None if depth is None else depth * np.float32(scale) for depth in depths]
         cameras = Cameras(poses, intrinsics)
 
         # Draws of their own, so that what is switched on here leaves the choice of views alone.
@@ -131,8 +137,9 @@ class Samples:
         if self._augmented:
             change = draw_change(config.augmentation, len(chosen), record.domain, random)
             pictures = change_pictures(change, pictures, intrinsics, config.resolution)
+            depths = change_depths(change, depths, intrinsics, config.resolution)
             cameras = change_cameras(change, cameras, record.domain)
-        return Sample(pictures, cameras, record.domain, self.sources.first[source] + index, background)
+        return Sample(pictures, cameras, record.domain, self.sources.first[source] + index, background, depths)
 
     def _report_bad(self, source: int, index: int, error: DataError) -> None:
         with self._lock:

@@ -16,8 +16,8 @@ def to_scene_frame(
     *,
     frame: Literal["first_view", "mean_camera"] = "first_view",
     extent: float = 1 / 1.35,
-) -> Float[np.ndarray, "v 4 4"]:
-    """Brings the cameras of one sample into the scene frame, float32.
+) -> tuple[Float[np.ndarray, "v 4 4"], float]:
+    """Returns the cameras of one sample in the scene frame, float32, and the scale that lengths were multiplied by.
 
     Only the views that the network reads decide, so that sampling, which has no others, can do the same. Cameras that
     all stand in one place give no unit; theirs is kept.
@@ -32,10 +32,10 @@ def to_scene_frame(
     known = poses[: max(inputs, 1)]
     reference = poses[0] if frame == "first_view" else _mean_camera(known)
     poses = np.linalg.inv(reference) @ poses
-    largest = np.abs(poses[: max(inputs, 1), :3, 3]).max()
-    if largest > 1e-9:
-        poses[:, :3, 3] *= extent / largest
-    return poses.astype(np.float32)
+    largest = float(np.abs(poses[: max(inputs, 1), :3, 3]).max())
+    scale = extent / largest if largest > 1e-9 else 1.0
+    poses[:, :3, 3] *= scale
+    return poses.astype(np.float32), scale
 
 
 def _mean_camera(poses: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffgs_jax.data import CameraAugmentation
-from diffgs_jax.data.augmentation import change_cameras, change_pictures, draw_change
+from diffgs_jax.data.augmentation import change_cameras, change_depths, change_pictures, draw_change
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at, turn_to_azimuth_zero
 
 SIZE = 160
@@ -75,6 +75,35 @@ def test_points_are_where_the_changed_camera_sees_them(domain, settings):
     np.testing.assert_allclose(np.linalg.det(after.camera_to_world[:, :3, :3]), 1.0, atol=1e-5)
     found = np.stack([dots_in(picture) for picture in pictures])
     np.testing.assert_allclose(found, project(after, world), atol=0.1 / SIZE)
+
+
+def plane_depths(cameras, size, normal, offset):
+    """Planar z of the plane `normal · x = offset` at every pixel centre, `[v, s, s]`."""
+    centers = (np.arange(size) + 0.5) / size
+    depths = []
+    for pose, (fx, fy, cx, cy) in zip(np.asarray(cameras.camera_to_world, np.float64), cameras.intrinsics, strict=True):
+        x, y = np.meshgrid((centers - cx) / fx, (centers - cy) / fy)
+        directions = np.stack([x, y, np.ones_like(x)], axis=-1) @ pose[:3, :3].T
+        depths.append((offset - normal @ pose[:3, 3]) / (directions @ normal))
+    return np.stack(depths).astype(np.float32)
+
+
+@pytest.mark.parametrize("settings", [CameraAugmentation(), CameraAugmentation(flip=1.0, roll=15.0, crop=0.9)])
+def test_depth_is_what_the_changed_camera_measures(settings):
+    cameras = some_cameras(OBJECT)
+    normal, offset = np.asarray([0.9, 0.3, 0.2]), -0.4
+    change = draw_change(settings, 5, OBJECT, np.random.default_rng(1))
+    depths = [*plane_depths(cameras, SIZE, normal, offset)]
+    found = change_depths(change, [*depths[:4], None], cameras.intrinsics, SIZE // 2)
+    assert found[4] is None
+    mirrored = normal * [1.0, -1.0, 1.0] if settings.flip else normal
+    expected = plane_depths(change_cameras(change, cameras, OBJECT), SIZE // 2, mirrored, offset)[:4]
+    found = np.stack(found[:4])
+    known = np.isfinite(found)
+    assert known.mean() > 0.9 and (known.all() or settings.roll)
+    # A stored pixel's centre is at most half its diagonal from where it is looked up.
+    slope = np.abs(np.diff(depths, axis=1)).max() + np.abs(np.diff(depths, axis=2)).max()
+    assert np.abs(found - expected)[known].max() <= 0.6 * slope
 
 
 def test_the_first_camera_stays_where_the_network_expects_it():

@@ -16,6 +16,7 @@ from diffgs_jax.data import (
     to_scene_frame,
     training_batches,
 )
+from diffgs_jax.data.maps import encode_depth
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at
@@ -111,7 +112,7 @@ def test_scenes_come_in_the_scene_frame_and_opaque(scene_store):
         views = np.rint(images[:, :, 0, 0, 1] * 255 / 20).astype(int)
         for sample in range(2):
             stored = store[int(batch.record[sample])].cameras.camera_to_world[views[sample]]
-            np.testing.assert_array_equal(poses[sample], to_scene_frame(stored, 4))
+            np.testing.assert_array_equal(poses[sample], to_scene_frame(stored, 4)[0])
             np.testing.assert_allclose(poses[sample, 0], np.eye(4), atol=1e-5)
 
 
@@ -158,3 +159,25 @@ def test_the_test_split_is_plain_and_leaves_out_sources_without_one(mixed):
     none = dataclasses.replace(mixed, sources=mixed.sources[1:] * 2)
     with pytest.raises(DataError, match="does not describe a test split"):
         training_batches(none, split="test")
+
+
+def test_depth_comes_in_the_units_of_the_cameras(tmp_path, numbered_record, numbered_store):
+    """Each view's depth is its number in metres; scenes change their unit, and the objects here have no depth."""
+    metres = np.arange(1, 9, dtype=np.float32)[:, None, None] * np.ones((8, 16, 16), np.float32)
+    metres[:, :8, :8] = np.nan
+    record = numbered_record(0, domain="scene", cameras=a_walk(), maps={"depth": encode_depth(metres)})
+    write_store(tmp_path / "deep", {"train": [(record.uid, lambda: encode_record(record))]}, {})
+    config = DataConfig(sources=((str(tmp_path / "deep"), 1.0), (str(numbered_store()), 1.0)), resolution=8)
+    config = dataclasses.replace(config, batch_size=4, threads=1)
+    assert take(config, 1)[0].inputs.depths is None
+    for gigabytes in (0.0, 1.0):
+        for batch in take(dataclasses.replace(config, depth=True, cache_gigabytes=gigabytes), 3):
+            depths = np.concatenate([batch.inputs.depths, batch.novel.depths], axis=1)
+            assert depths.shape == (4, 6, 8, 8) and depths.dtype == np.float32
+            is_scene = batch.inputs.domain == SCENE
+            assert np.isnan(depths[~is_scene]).all() and np.isnan(depths[:, :, :4, :4]).all()
+            images = np.concatenate([batch.inputs.images, batch.novel.images], axis=1)
+            views = np.rint(images[:, :, 0, 0, 1] * 255 / 20).astype(int)
+            for sample in np.flatnonzero(is_scene):
+                _, scale = to_scene_frame(a_walk().camera_to_world[views[sample]], 4)
+                np.testing.assert_allclose(depths[sample, :, 6, 6], (views[sample] + 1) * scale, rtol=1e-3)

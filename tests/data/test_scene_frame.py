@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
-from diffgs_jax.data import to_scene_frame
+from diffgs_jax.data import to_scene_frame as frame_and_scale
 from diffgs_jax.geometry import look_at
+
+
+def to_scene_frame(*arguments, **options):
+    return frame_and_scale(*arguments, **options)[0]
 
 
 def walk(seed, frames=6):
@@ -41,6 +45,7 @@ def test_the_cameras_are_moved_together(frame):
     new = np.linalg.norm(after[:, None, :3, 3] - after[None, :, :3, 3], axis=-1)
     scale = new[0, 1] / old[0, 1]
     np.testing.assert_allclose(new, old * scale, atol=1e-4)
+    np.testing.assert_allclose(frame_and_scale(walk(0), 4, frame=frame)[1], scale, rtol=1e-4)
     np.testing.assert_allclose(np.linalg.det(after[:, :3, :3]), 1.0, atol=1e-5)
 
 
