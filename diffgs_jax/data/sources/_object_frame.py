@@ -58,13 +58,15 @@ def frame_from_silhouettes(
     for _ in range(2):
         axes = [np.linspace(low[axis], high[axis], _GRID) for axis in range(3)]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        half = float((high - low).max()) / (_GRID - 1) / 2
-        hull = grid[_inside(grid, half, outside, cameras) >= _AGREEING]
+        step = (high - low) / (_GRID - 1)
+        reach = float(np.linalg.norm(step)) / 2
+        hull = grid[_inside(grid, reach, outside, cameras) >= _AGREEING]
         if not len(hull):
             raise DataError("its silhouettes have no point in common: the poses or the masks are wrong")
-        step = (high - low) / (_GRID - 1)
         low, high = hull.min(axis=0) - step, hull.max(axis=0) + step
-    return _normalize(hull, "its visual hull has no extent")
+    offset, scale = _normalize(hull, "its visual hull has no extent")
+    # Cells that only touch the hull stand out of it by up to `reach`.
+    return offset, 1 / max(1 / scale - reach, 0.5 / scale)
 
 
 def _normalize(points: np.ndarray, otherwise: str) -> tuple[np.ndarray, float]:

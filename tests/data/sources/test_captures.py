@@ -83,9 +83,9 @@ def test_mvimgnet_unprojects_into_the_other_masks(ring, tools, tmp_path, masks):
     tools.check(record, 12)
     assert record.uid == "7/3200abcd" and record.domain == "object"
     assert tools.landing_by_true_depth(record, ring) >= 0.99
-    # The visual hull says where the object is and how large (its tail is thinner than a pixel); z is up.
+    # The visual hull says where the object is and how large (some views lack the end of its thin tail); z is up.
     scale, rotation, offset = tools.similarity(ring.cameras.camera_to_world, record.cameras.camera_to_world)
-    assert abs(scale - 1) < 0.06 and np.abs(offset).max() < 0.06 and rotation[2, 2] > 0.999
+    assert abs(scale - 1) < 0.08 and np.abs(offset).max() < 0.08 and rotation[2, 2] > 0.999
     intrinsics = record.cameras.intrinsics
     np.testing.assert_allclose(intrinsics[:, 0], intrinsics[:, 1])
     np.testing.assert_allclose(intrinsics[:, 2:], 0.5)
@@ -210,7 +210,7 @@ def test_a_capture_with_alpha_is_an_object(ring, tools, tmp_path):
         np.testing.assert_allclose(record.cameras.camera_to_world, records["one"].cameras.camera_to_world, atol=1e-5)
     assert tools.landing_by_own_depth(records["one"]) >= 0.99
     scale, rotation, offset = tools.similarity(ring.cameras.camera_to_world, records["one"].cameras.camera_to_world)
-    assert abs(scale - 1) < 0.06 and np.abs(offset).max() < 0.06 and rotation[2, 2] > 0.999
+    assert abs(scale - 1) < 0.08 and np.abs(offset).max() < 0.08 and rotation[2, 2] > 0.999
     depth = decode_depth(records["one"].maps["depth"])
     np.testing.assert_allclose(depth / scale, np.where(ring.depth > 0, ring.depth, np.nan), atol=0.01)
 
