@@ -135,7 +135,12 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
                     rate = (step - last_step) * config.data.batch_size / (now - last_time)
                     last_time, last_step = now, step
                     values = {name: float(value) for name, value in metrics.items()}
-                    training.log_metrics(log, step, values | speed(config, module, rate))
+                    seen = speed(config, module, rate)
+                    training.log_metrics(log, step, values | seen)
+                    share = seen.get("model_flops_utilisation")
+                    progress.set_postfix_str(
+                        f"loss {values['loss']:.4f}, {rate:.1f} samples/s" + (f", {share:.0%} of peak" if share else "")
+                    )
 
                 if draw_grid is not None and (is_last or step % config.run.grid_every == 0):
                     picture = draw_grid(state.ema)

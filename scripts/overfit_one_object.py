@@ -44,13 +44,13 @@ class Options:
     """Which side of it."""
     record: str = "BlendSwap-CC-0/kitchenaid"
     """The object: its uid, or its place in the split."""
-    config: pathlib.Path = pathlib.Path("configs/quickstart.py")
+    config: pathlib.Path = pathlib.Path("configs/one_object.py")
     """Where model, loss and rig come from."""
-    steps: int = 2000
+    steps: int = 3000
     """Optimizer steps."""
     batch_size: int = 1
     """Samples in a step, all of the one object."""
-    novel_views: int = 4
+    novel_views: int = 8
     """Views that only supervise, in a sample."""
     learning_rate: float = 1e-3
     """Peak of the schedule."""

@@ -89,8 +89,9 @@ def render(
         with_radii: also return where each Gaussian can be seen.
         capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not
             fit is blended in further passes. By default ample for splats of a few pixels.
-        backend: who does the blending: "xla" is plain JAX and runs on any device; "triton" are Pallas kernels for an
-            NVIDIA GPU. "auto" is "xla" everywhere for now: the kernels have been interpreted and lowered, never timed.
+        backend: who does the blending: "xla" is plain JAX and runs on any device; "triton" (Ampere and newer; deprecated
+            by JAX) and "mosaic" (Hopper and newer) are Pallas kernels for NVIDIA GPUs. "auto" is "xla" everywhere until
+            the kernels have been timed.
 
     Returns:
         Images `[*batch, *views, h, w, …]`.
