@@ -12,10 +12,7 @@ Takes about ten minutes on two CPU cores.
 """
 
 import dataclasses
-import hashlib
 import pathlib
-import shutil
-import subprocess
 from typing import Literal
 
 import tyro
@@ -24,12 +21,8 @@ from diffgs_jax import command_line
 from diffgs_jax.data import open_store
 from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
 from diffgs_jax.data.store import read_index
-from diffgs_jax.data.sweethome3d import LICENSES, CatalogueEntry, unpack_library
-from diffgs_jax.errors import DataError, UserError, report_errors
-
-PACKAGE, VERSION = "sweethome3d-furniture", "1.8-1"
-SHA256 = "3ccb90c63f9525e887a767b9cd5c8b6933b8b6b2973a615a5359ee68a2118668"
-SOURCE = "Debian package sweethome3d-furniture 1.8-1 (www.sweethome3d.com)"
+from diffgs_jax.data.sweethome3d import SOURCE, CatalogueEntry, find_package, unpack_package
+from diffgs_jax.errors import report_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +46,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Fetches the package, unpacks it, renders every object and writes the dataset with its credits."""
     work = arguments.work.expanduser()
-    package = arguments.package or fetch_package(work)
-    check_package(package)
+    package = find_package(work, arguments.package)
     entries = unpack_package(package, work, None if arguments.license == "all" else {"CC0-1.0"})
     licenses = sorted({entry.license for entry in entries})
     skipped = render_dataset(
@@ -70,50 +62,6 @@ def main(arguments: Arguments) -> None:
     write_credits(arguments.out)
     counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
     print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects")
-
-
-def fetch_package(work: pathlib.Path) -> pathlib.Path:
-    """Returns the package's file in `work`, downloaded there if it is not yet."""
-    file = work / f"{PACKAGE}_{VERSION}_all.deb"
-    if file.exists():
-        return file
-    if shutil.which("apt-get") is None:
-        raise UserError(f"there is no apt-get here: download {file.name} from a Debian mirror and give --package FILE")
-    make_folder(work)
-    command = ["apt-get", "download", f"{PACKAGE}={VERSION}"]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-    if done.returncode or not file.exists():
-        reason = (done.stderr.strip().splitlines() or ["no such file appeared"])[-1]
-        raise DataError(f"{' '.join(command)} failed ({reason}); give the file with --package")
-    return file
-
-
-def check_package(file: pathlib.Path) -> None:
-    """Refuses any other file than the one this script was written for."""
-    try:
-        with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from None
-    if found != SHA256:
-        raise DataError(f"{file} is not {PACKAGE} {VERSION}: its SHA-256 is {found}, not {SHA256}")
-
-
-def unpack_package(package: pathlib.Path, work: pathlib.Path, licenses: set[str] | None) -> list[CatalogueEntry]:
-    """Unpacks the libraries of the wanted licences and returns their models."""
-    if shutil.which("dpkg-deb") is None:
-        raise UserError("unpacking a Debian package needs dpkg-deb (package dpkg)")
-    folder = work / "package"
-    make_folder(folder)
-    done = subprocess.run(["dpkg-deb", "-x", package, folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DataError(f"{package} cannot be unpacked: {done.stderr.strip()}")
-    entries = []
-    for library, license_name in LICENSES.items():
-        if licenses is None or license_name in licenses:
-            archive = folder / "usr/share/sweethome3d/furniture" / f"{library}.sh3f"
-            entries += unpack_library(archive, work / "models")
-    return entries
 
 
 def mesh_source(entry: CatalogueEntry) -> MeshSource:
@@ -155,14 +103,6 @@ def write_credits(out: pathlib.Path) -> None:
             for record in open_store(out, split):
                 rows.append(f"| {record.uid} | {record.name} | {record.creator} | {record.license} | {split} |")
     (out / "CREDITS.md").write_text("\n".join(lines + sorted(rows)) + "\n")
-
-
-def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder or says why not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ from diffgs_jax.errors import DataError
 _LARGEST_CODE = 65535
 
 
-def encode_depth(depth: Float[np.ndarray, "n h w"]) -> EncodedMap:
+def encode_depth(depth: Float[np.ndarray, "n h w"], *, least_step: float = 0.0) -> EncodedMap:
     """Returns depth as 16-bit PNG files, `scale` world units a step, with one scale for all views.
 
     Args:
         depth: planar z (along the camera's axis, not the ray), world units. What is not finite or not positive is
             stored as invalid.
+        least_step: `scale` is not smaller than this; coarse steps make small files.
     """
     depth = np.asarray(depth, np.float64)
     valid = np.isfinite(depth) & (depth > 0)
     largest = float(depth[valid].max()) if valid.any() else 0.0
-    scale = largest / _LARGEST_CODE if largest else 1.0
+    scale = max(largest / _LARGEST_CODE, least_step) if largest else 1.0
     # Code 0 is taken, so that what is nearer than half a step is stored as one step.
     codes = np.clip(np.rint(np.where(valid, depth, 0.0) / scale), 1, _LARGEST_CODE)
     codes = np.where(valid, codes, 0).astype(np.uint16)
@@ -89,7 +90,7 @@ def decode_normals(encoded: EncodedMap, views: Sequence[int] | None = None) -> F
 
 def _encode(codes: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(codes).save(file, "PNG")
+    Image.fromarray(codes).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

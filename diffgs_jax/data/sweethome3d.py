@@ -4,15 +4,21 @@ Source: the Debian package `sweethome3d-furniture`; the format is that of Sweet 
 zip archive with a Java properties file, `PluginFurnitureCatalog.properties`, of `key#number=value` lines.
 """
 
+import hashlib
 import pathlib
 import re
+import shutil
+import subprocess
 import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
-from diffgs_jax.errors import DataError
+from diffgs_jax.errors import DataError, UserError
 
+PACKAGE, VERSION = "sweethome3d-furniture", "1.8-1"
+SHA256 = "3ccb90c63f9525e887a767b9cd5c8b6933b8b6b2973a615a5359ee68a2118668"
+SOURCE = "Debian package sweethome3d-furniture 1.8-1 (www.sweethome3d.com)"
 CATALOGUE = "PluginFurnitureCatalog.properties"
 LICENSES = {
     "BlendSwap-CC-0": "CC0-1.0",
@@ -34,8 +40,9 @@ class CatalogueEntry(NamedTuple):
         category: the English category.
         creator: whom to credit.
         license: SPDX name.
-        rotation: `[3, 3]`, what stands the model upright (OBJ axes: y up, front +z). The catalogue's sizes are not
-            used: a few of them contradict the model, and where both are right they agree.
+        rotation: `[3, 3]`, what stands the model upright (OBJ axes: y up, front +z).
+        size: width, depth and height in metres, upright. A few contradict the model's proportions.
+        elevation: metres above the floor; 0 for what stands on it.
     """
 
     uid: str
@@ -45,6 +52,76 @@ class CatalogueEntry(NamedTuple):
     creator: str
     license: str
     rotation: np.ndarray
+    size: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    elevation: float = 0.0
+
+
+def find_package(work: pathlib.Path, given: pathlib.Path | None = None) -> pathlib.Path:
+    """Returns the Debian package's file, checked.
+
+    Args:
+        work: folder it is downloaded to if it is not there.
+        given: the file, if it is at hand.
+
+    Raises:
+        UserError: if there is no such file, and no way to fetch it.
+        DataError: if it is another file.
+    """
+    package = given or fetch_package(work)
+    check_package(package)
+    return package
+
+
+def fetch_package(work: pathlib.Path) -> pathlib.Path:
+    """Returns the package's file in `work`, downloaded there if it is not yet."""
+    file = work / f"{PACKAGE}_{VERSION}_all.deb"
+    if file.exists():
+        return file
+    if shutil.which("apt-get") is None:
+        raise UserError(f"there is no apt-get here: download {file.name} from a Debian mirror and give --package FILE")
+    make_folder(work)
+    command = ["apt-get", "download", f"{PACKAGE}={VERSION}"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    if done.returncode or not file.exists():
+        reason = (done.stderr.strip().splitlines() or ["no such file appeared"])[-1]
+        raise DataError(f"{' '.join(command)} failed ({reason}); give the file with --package")
+    return file
+
+
+def check_package(file: pathlib.Path) -> None:
+    """Refuses any other file than the one this script was written for."""
+    try:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    if found != SHA256:
+        raise DataError(f"{file} is not {PACKAGE} {VERSION}: its SHA-256 is {found}, not {SHA256}")
+
+
+def unpack_package(package: pathlib.Path, work: pathlib.Path, licenses: set[str] | None) -> list[CatalogueEntry]:
+    """Unpacks the libraries of the wanted licences and returns their models."""
+    if shutil.which("dpkg-deb") is None:
+        raise UserError("unpacking a Debian package needs dpkg-deb (package dpkg)")
+    folder = work / "package"
+    make_folder(folder)
+    done = subprocess.run(["dpkg-deb", "-x", package, folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"{package} cannot be unpacked: {done.stderr.strip()}")
+    entries = []
+    for library, license_name in LICENSES.items():
+        if licenses is None or license_name in licenses:
+            archive = folder / "usr/share/sweethome3d/furniture" / f"{library}.sh3f"
+            entries += unpack_library(archive, work / "models")
+    return entries
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder or says why not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
 
 
 def unpack_library(archive: pathlib.Path, folder: pathlib.Path) -> list[CatalogueEntry]:
@@ -84,6 +161,8 @@ def _entry(item: dict[str, str], folder: pathlib.Path, library: str) -> Catalogu
     except ValueError as error:
         raise DataError(f"{folder / CATALOGUE}: {item['model']} has no readable rotation: {error}") from None
     return CatalogueEntry(
+        size=(_metres(item, "width"), _metres(item, "depth"), _metres(item, "height")),
+        elevation=_metres(item, "elevation"),
         uid=f"{library}/{path.stem}",
         path=path,
         name=item.get("name", path.stem),
@@ -92,3 +171,10 @@ def _entry(item: dict[str, str], folder: pathlib.Path, library: str) -> Catalogu
         license=LICENSES[library],
         rotation=rotation,
     )
+
+
+def _metres(item: dict[str, str], key: str) -> float:
+    try:
+        return float(item.get(key, "0")) / 100
+    except ValueError:
+        return 0.0

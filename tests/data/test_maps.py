@@ -23,6 +23,14 @@ def test_depth_is_kept_to_half_a_step(largest):
     assert encoded.meaning["kind"] == "planar z" and encoded.meaning["invalid"] == 0
 
 
+def test_coarse_steps_keep_half_a_step_and_make_small_files():
+    y, x = np.mgrid[0:64, 0:64] / 64
+    depth = (3 + x**2 + 0.7 * np.sin(5 * y))[None]
+    fine, coarse = encode_depth(depth), encode_depth(depth, least_step=0.01)
+    assert coarse.meaning["scale"] == 0.01 and np.abs(decode_depth(coarse) - depth).max() <= 0.005 + 1e-6
+    assert len(coarse.views[0]) < 0.7 * len(fine.views[0])
+
+
 def test_what_is_no_depth_stays_none_and_the_nearest_stays_valid():
     depth = np.full((1, 2, 4), 2.0)
     depth[0, 0] = np.nan, np.inf, 0.0, -1.0

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from diffgs_jax.data import open_store
+from diffgs_jax.data import open_store, sweethome3d
 from diffgs_jax.data.mesh_dataset import RenderSettings, Workforce
 from diffgs_jax.data.mesh_engines import open_renderer
 from diffgs_jax.data.sweethome3d import CATALOGUE, LICENSES
@@ -55,7 +55,7 @@ def test_a_package_becomes_a_dataset_with_credits(script, tmp_path, monkeypatch,
     except UserError as error:
         pytest.skip(str(error))
     package = small_package(tmp_path)
-    monkeypatch.setattr(script, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
+    monkeypatch.setattr(sweethome3d, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
     settings = RenderSettings(size=16, views=2, test_percent=0.0)
     script.main(script.Arguments(tmp_path / "out", license, package, tmp_path / "work", Workforce(workers=1), settings))
     store = open_store(tmp_path / "out")
@@ -69,15 +69,15 @@ def test_a_package_becomes_a_dataset_with_credits(script, tmp_path, monkeypatch,
         assert row in credits
 
 
-def test_another_file_is_refused(script, tmp_path):
+def test_another_file_is_refused(tmp_path):
     (tmp_path / "other.deb").write_text("something else")
     with pytest.raises(DataError, match="other.deb is not sweethome3d-furniture 1.8-1"):
-        script.check_package(tmp_path / "other.deb")
+        sweethome3d.check_package(tmp_path / "other.deb")
     with pytest.raises(UserError, match="cannot be read"):
-        script.check_package(tmp_path / "missing.deb")
+        sweethome3d.check_package(tmp_path / "missing.deb")
 
 
-def test_without_apt_the_user_is_told_what_to_do(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script.shutil, "which", lambda name: None)
+def test_without_apt_the_user_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweethome3d.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="give --package FILE"):
-        script.fetch_package(tmp_path)
+        sweethome3d.fetch_package(tmp_path)
