@@ -1,8 +1,8 @@
 r"""Makes a dataset of rooms furnished with real objects, and a camera walking through each: scenes, with depth.
 
     python scripts/make_rooms.py --out data/rooms_256
-    python scripts/make_rooms.py --out data/rooms_cc0 --license cc0 --rooms 40 --test-rooms 0.15 \
-        --size 128 --frames 24 --quality 75 --depth-step 0.01
+    python scripts/make_rooms.py --out data/rooms_cc0 --license cc0 --rooms 36 --test-rooms 0.15 \
+        --size 128 --frames 24 --rays 16 --quality 75 --depth-step 0.01
 
 The furniture is that of `scripts/prepare_sweethome3d.py` (Debian's sweethome3d-furniture), in its real sizes. Rooms
 have windows with a view, doors, lamps, sun or none; daylight and two bounces of it are computed by casting rays. Rooms

@@ -90,7 +90,7 @@ def decode_normals(encoded: EncodedMap, views: Sequence[int] | None = None) -> F
 
 def _encode(codes: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(codes).save(file, "PNG", optimize=True)
+    Image.fromarray(codes).save(file, "PNG")
     return file.getvalue()
 
 

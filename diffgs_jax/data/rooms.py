@@ -29,7 +29,7 @@ from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Cameras
 
-_MOST_ATTEMPTS = 6
+_MOST_ATTEMPTS = 12
 _LEAST_OBJECTS = 3
 
 

@@ -143,7 +143,7 @@ def read_measured(file: pathlib.Path) -> Furniture:
     return Furniture(**fields)
 
 
-@functools.lru_cache(maxsize=48)
+@functools.lru_cache(maxsize=128)
 def furniture_parts(path: str, rotation: tuple[tuple[float, ...], ...], scale: float) -> tuple[MeshPart, ...]:
     """Returns the triangles of an object in metres, standing at the origin on z = 0."""
     parts = load_mesh(pathlib.Path(path), rotation=np.asarray(rotation))

@@ -14,8 +14,10 @@ _CELL = 0.05
 _CLEARANCE = 0.28
 """Least distance to walls and furniture, metres."""
 _CANDIDATES = 40
-_NEAR = 1.0
+_NEAR = 0.8
 """What is nearer than this fills the picture without telling what it is, metres."""
+_LEAST_SHOWN = 0.04
+"""Every frame shows this much of furniture and windows, of its area; a bare wall tells nothing."""
 
 
 def walk(layout: Layout, scene: RayScene, kinds: np.ndarray, frames: int, random: np.random.Generator) -> Cameras:
@@ -44,7 +46,7 @@ def walk(layout: Layout, scene: RayScene, kinds: np.ndarray, frames: int, random
         if score > best_score:
             best, best_score = cameras, score
     if best is None:
-        raise DataError("the room is too full to walk in")
+        raise DataError("no walk through the room shows enough of it")
     return best
 
 
@@ -125,14 +127,17 @@ def _score(cameras: Cameras, scene: RayScene, kinds: np.ndarray, line: np.ndarra
     x, y = (grid.ravel() for grid in np.meshgrid((place - cx) / fx, (place - cy) / fy))
     local = np.stack([x, y, np.ones_like(x)], axis=1)
     local /= np.linalg.norm(local, axis=1, keepdims=True)
-    total = []
+    total, shown = [], []
     for pose in cameras.camera_to_world[:: max(1, len(cameras.camera_to_world) // 6)]:
         origins = np.broadcast_to(pose[:3, 3], local.shape)
         hits = scene.hits(origins, local @ pose[:3, :3].T)
         depth = np.where(hits["primID"] >= 0, hits["tfar"], 8.0)
         kind = kinds[hits["primID"]]
-        furniture, outside = (kind == 1).mean(), (kind == 2).mean()
+        furniture, outside = float((kind == 1).mean()), float((kind == 2).mean())
+        shown.append((furniture, outside))
         worth = 6.0 * min(furniture, 0.4) - 6.0 * max(outside - 0.12, 0.0) - 6.0 * (depth < _NEAR).mean()
         total.append(0.7 * min(np.median(depth), 3.0) + worth)
+    if min(map(sum, shown)) < _LEAST_SHOWN or np.mean([furniture for furniture, _ in shown]) < 2 * _LEAST_SHOWN:
+        return -np.inf
     length = np.linalg.norm(np.diff(line, axis=0), axis=1).sum()
     return float(np.mean(total) + 1.2 * np.min(total) + 0.3 * length)
