@@ -48,6 +48,8 @@ class Options:
     """Of the noise."""
     baselines: bool = True
     """Score the condition view copied, the condition view as a billboard, and the mean training view too."""
+    lpips: bool = True
+    """Score LPIPS too, if its weights are installed; on a CPU it takes longer than all the rest."""
     mean_view_objects: int = 128
     """Training objects that the mean view is made of, spread evenly over the train split."""
     pictured_objects: int = 20
@@ -80,8 +82,14 @@ def evaluate(options: Options) -> None:
         settings = pipeline.config
         resolution = settings.data.resolution
         protocol = evaluation.ProtocolConfig(
-            batch_size=options.batch_size, background=settings.model.background, seed=options.seed
+            batch_size=options.batch_size,
+            background=settings.model.background,
+            seed=options.seed,
+            lpips=evaluation.usable_lpips(resolution) if options.lpips else (),
         )
+        if options.lpips and (missing := {"vgg", "alex"}.difference(protocol.lpips)):
+            why = "its weights are not installed (python scripts/fetch_lpips.py) or the views are too small for it"
+            print(f"LPIPS ({', '.join(sorted(missing))}) is left out: {why}")
         predictor = evaluation.make_predictor(
             functools.partial(models.family(settings.model).denoiser, settings.model),
             make_sampler(make_schedule(settings.model.diffusion.schedule), options.sampler, options.steps),

@@ -7,9 +7,11 @@ from diffgs_jax.evaluation.metrics import (
     alpha_iou,
     bounding_box,
     bounding_box_psnr,
+    lpips_of_views,
     psnr,
     score_views,
     ssim,
+    usable_lpips,
 )
 from diffgs_jax.evaluation.objects import (
     CONDITION_ELEVATION,
@@ -54,6 +56,7 @@ __all__ = [
     "evaluate_model",
     "evaluate_pictures",
     "load_objects",
+    "lpips_of_views",
     "make_cases",
     "make_predictor",
     "markdown_report",
@@ -66,4 +69,5 @@ __all__ = [
     "score_views",
     "ssim",
     "summary",
+    "usable_lpips",
 ]

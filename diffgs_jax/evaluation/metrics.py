@@ -3,14 +3,20 @@
 Images are in [0, 1], channels last, composited on the same background; every metric returns one number a view.
 """
 
+from collections.abc import Mapping
+from typing import get_args
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from diffgs_jax.models.perceptual import ssim
+from diffgs_jax.models.perceptual import LPIPSWeights, Network, is_installed, lpips, smallest_size, ssim
 
 ALPHA_THRESHOLD = 0.5
 """A pixel belongs to the object where alpha is above this."""
+
+_LPIPS_CHUNK = 16  # pairs that are in memory at a time: at 256 x 256 VGG16 holds 40 MB of each picture
 
 PSNR_LIMIT = 100.0
 """PSNR of equal pictures, dB; without a limit it would be infinite, and so would every mean that it enters."""
@@ -67,14 +73,50 @@ def score_views(
     predicted_alpha: Float[Array | np.ndarray, "*batch h w"],
     target: Float[Array | np.ndarray, "*batch h w c"],
     target_alpha: Float[Array | np.ndarray, "*batch h w"],
+    lpips_weights: Mapping[Network, LPIPSWeights] | None = None,
 ) -> dict[str, Float[Array, "*batch"]]:
-    """Returns every metric of a table by its name: `bbox_psnr`, `psnr`, `ssim` and `alpha_iou`."""
-    return {
+    """Returns every metric of a table by its name: `bbox_psnr`, `psnr`, `ssim`, `alpha_iou`, `lpips_vgg`, `lpips_alex`.
+
+    Args:
+        predicted: views as a model or a baseline has them.
+        predicted_alpha: their coverage.
+        target: views as they are.
+        target_alpha: their coverage.
+        lpips_weights: of each network that LPIPS is wanted of; none by default.
+    """
+    scores = {
         "bbox_psnr": bounding_box_psnr(predicted, target, target_alpha),
         "psnr": psnr(predicted, target),
         "ssim": ssim(predicted, target),
         "alpha_iou": alpha_iou(predicted_alpha, target_alpha),
     }
+    for network, weights in (lpips_weights or {}).items():
+        scores[f"lpips_{network}"] = lpips_of_views(weights, predicted, target)
+    return scores
+
+
+def lpips_of_views(
+    weights: LPIPSWeights,
+    predicted: Float[Array | np.ndarray, "*batch h w 3"],
+    target: Float[Array | np.ndarray, "*batch h w 3"],
+) -> Float[Array, "*batch"]:
+    """Returns LPIPS (`models.perceptual.lpips`) of each pair, a few pairs at a time; predictions are clipped to [0, 1].
+
+    Raises:
+        UserError: if the pictures are too small for the network.
+    """
+    batch, picture = predicted.shape[:-3], predicted.shape[-3:]
+    pairs = (
+        jnp.clip(jnp.asarray(predicted), 0.0, 1.0).reshape(-1, *picture),
+        jnp.asarray(target).reshape(-1, *picture),
+    )
+    each = jax.lax.map(lambda pair: lpips(weights, *(x[None] for x in pair))[0], pairs, batch_size=_LPIPS_CHUNK)
+    return each.reshape(batch)
+
+
+def usable_lpips(resolution: int) -> tuple[Network, ...]:
+    """Returns the networks whose weights are installed and that pictures of a resolution are large enough for."""
+    return tuple(name for name in get_args(Network) if is_installed(name) and resolution >= smallest_size(name))
 
 
 def _decibels(mean_squared_error: Array) -> Array:

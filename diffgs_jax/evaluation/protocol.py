@@ -19,6 +19,7 @@ from diffgs_jax.evaluation.baselines import Picture
 from diffgs_jax.evaluation.metrics import score_views
 from diffgs_jax.evaluation.objects import Cases, PosedObject, derangement, make_cases
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
+from diffgs_jax.models.perceptual import LPIPSWeights, Network, load_lpips
 from diffgs_jax.rasterizer import render
 
 Scores = dict[str, list[np.ndarray]]
@@ -35,6 +36,8 @@ class ProtocolConfig:
     """Grey level in [0, 1] behind all views; the model's."""
     seed: int = 0
     """An object's first noise is a function of this and of its place in the split."""
+    lpips: tuple[Network, ...] = ()
+    """Networks to score LPIPS with; their weights must be installed (`usable_lpips` says which can be used)."""
 
 
 class Predictor(NamedTuple):
@@ -145,12 +148,13 @@ def evaluate_model(
         on_batch: called with the number of objects done since the last call, in either pass.
     """
     made: list[Gaussians] = []
-    scores, predictions = _empty_scores(), []
+    scores: Scores = {}
+    predictions = []
     for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
         # On the host, as in the second pass: an array that is committed to a device would compile everything twice.
         gaussians = jax.device_get(predictor.gaussians(params, cases, indices, batch))
         seen = predictor.views(gaussians, cases.target_cameras)
-        _append_scores(scores, seen, cases, real)
+        _append_scores(scores, seen, cases, real, config.lpips)
         made += [Gaussians(*(leaf[i] for leaf in gaussians)) for i in range(real)]
         pixels = np.asarray(jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8))
         predictions += [pixels[i][cases.is_target[i]] for i in range(real)]
@@ -158,12 +162,13 @@ def evaluate_model(
     if len(objects) < 2:
         return Evaluation(scores, None, predictions)
 
-    swapped = _empty_scores()
+    swapped: Scores = {}
     other = derangement(len(objects))
     for cases, indices, real in _batches(objects, config):
         strangers = [made[other[index]] for index in indices]
         gaussians = Gaussians(*(np.stack(leaves) for leaves in zip(*strangers, strict=True)))
-        _append_scores(swapped, predictor.views(gaussians, cases.target_cameras), cases, real)
+        # Without LPIPS, which takes longer than all the rest: what a condition is worth is told in decibels.
+        _append_scores(swapped, predictor.views(gaussians, cases.target_cameras), cases, real, ())
         on_batch(real)
     return Evaluation(scores, swapped, predictions)
 
@@ -178,9 +183,9 @@ def evaluate_pictures(
         objects: all of one resolution.
         config: the protocol.
     """
-    scores = _empty_scores()
+    scores: Scores = {}
     for cases, _, real in _batches(objects, config):
-        _append_scores(scores, paint(cases), cases, real)
+        _append_scores(scores, paint(cases), cases, real, config.lpips)
     return scores
 
 
@@ -197,15 +202,17 @@ def _batches(objects: Sequence[PosedObject], config: ProtocolConfig) -> Iterator
 _score_views = jax.jit(score_views)
 
 
-def _empty_scores() -> Scores:
-    return {"bbox_psnr": [], "psnr": [], "ssim": [], "alpha_iou": []}
+@functools.cache
+def _lpips_weights(network: Network) -> LPIPSWeights:
+    return jax.device_put(load_lpips(network))
 
 
-def _append_scores(scores: Scores, seen: Picture, cases: Cases, real: int) -> None:
-    values = _score_views(seen.image, seen.alpha, cases.target_images, cases.target_alphas)
+def _append_scores(scores: Scores, seen: Picture, cases: Cases, real: int, networks: tuple[Network, ...]) -> None:
+    weights = {network: _lpips_weights(network) for network in networks}
+    values = _score_views(seen.image, seen.alpha, cases.target_images, cases.target_alphas, weights)
     for name, array in values.items():
         array = np.asarray(array)
-        scores[name] += [array[i][cases.is_target[i]] for i in range(real)]
+        scores.setdefault(name, []).extend(array[i][cases.is_target[i]] for i in range(real))
 
 
 def mean_scores(scores: Scores) -> dict[str, float]:

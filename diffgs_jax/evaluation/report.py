@@ -14,15 +14,18 @@ _COLUMNS = {
     "psnr": ("PSNR, dB", "{:.2f}"),
     "ssim": ("SSIM", "{:.4f}"),
     "alpha_iou": ("alpha IoU", "{:.3f}"),
+    "lpips_vgg": ("LPIPS (VGG)", "{:.4f}"),
+    "lpips_alex": ("LPIPS (Alex)", "{:.4f}"),
 }
 
 
 def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Returns one row for each name with its mean scores, as a Markdown table."""
-    lines = ["| | " + " | ".join(title for title, _ in _COLUMNS.values()) + " |"]
-    lines.append("|---|" + "---:|" * len(_COLUMNS))
+    """Returns one row for each name with its mean scores, as a Markdown table of the metrics that any row has."""
+    columns = {metric: column for metric, column in _COLUMNS.items() if any(metric in means for means in rows.values())}
+    lines = ["| | " + " | ".join(title for title, _ in columns.values()) + " |"]
+    lines.append("|---|" + "---:|" * len(columns))
     for name, means in rows.items():
-        cells = (form.format(means[metric]) for metric, (_, form) in _COLUMNS.items())
+        cells = (form.format(means[metric]) if metric in means else "–" for metric, (_, form) in columns.items())
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -86,7 +89,8 @@ def markdown_report(measured: Mapping[str, Any]) -> str:
     lines += [
         "",
         "The bounding box is that of alpha > 0.5 in the true view, unpadded; background inside the box counts. SSIM "
-        "has a Gaussian window of 1.5 pixels. Silhouettes are alpha > 0.5. The condition view is never scored.",
+        "has a Gaussian window of 1.5 pixels. Silhouettes are alpha > 0.5. LPIPS, where measured, is its version "
+        "0.1 on the whole picture; less is better. The condition view is never scored.",
         "",
     ]
     return "\n".join(lines)

@@ -15,9 +15,16 @@ from diffgs_jax.data.store import write_store
 from diffgs_jax.diffusion import Prediction, make_sampler, make_schedule
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, denoised_cameras, orbit, sh_from_color
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
+from diffgs_jax.models.perceptual import lpips, weights_file
 from diffgs_jax.rasterizer import render_dense
 
 SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def no_lpips_weights(tmp_path, monkeypatch):
+    """What is tested does not depend on what this machine happens to have fetched."""
+    monkeypatch.setenv("DIFFGS_JAX_CACHE", str(tmp_path / "cache"))
 
 
 def ball(color, center=(0.0, 0.0, 0.0)):
@@ -129,6 +136,50 @@ def test_scores_do_not_depend_on_the_batch_size():
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_lpips_is_scored_where_it_is_asked_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    weights = {
+        "kernels": tuple(rng.normal(0, 0.4, (3, 3, 3 if i == 0 else 4, 4)).astype(np.float32) for i in range(13)),
+        "biases": (np.zeros(4, np.float32),) * 13,
+        "heads": (np.ones(4, np.float32),) * 5,
+    }
+    monkeypatch.setattr(evaluation.protocol, "_lpips_weights", {"vgg": weights}.__getitem__)
+    items = objects()
+    config = evaluation.ProtocolConfig(batch_size=2, lpips=("vgg",))
+    result = evaluation.evaluate_model(oracle(items), {}, items, config)
+    assert [len(views) for views in result.scores["lpips_vgg"]] == [3, 2, 3]
+    assert evaluation.mean_scores(result.scores)["lpips_vgg"] < 1e-3
+
+    def paint(cases):
+        return evaluation.Picture(jnp.full_like(cases.target_images, 0.5), jnp.asarray(cases.target_alphas))
+
+    grey = evaluation.evaluate_pictures(paint, items, config)
+    for item, values in zip(items, grey["lpips_vgg"], strict=True):
+        truth = np.delete(item.images, item.condition, axis=0)
+        np.testing.assert_allclose(values, lpips(weights, np.full_like(truth, 0.5), truth), rtol=1e-4)
+    rows = {name: evaluation.mean_scores(scores) for name, scores in [("oracle", result.scores), ("grey", grey)]}
+    assert rows["grey"]["lpips_vgg"] > 10 * rows["oracle"]["lpips_vgg"]
+    table = evaluation.markdown_table(rows).splitlines()
+    assert table[0].endswith("| alpha IoU | LPIPS (VGG) |") and table[3].endswith(
+        f"| {rows['grey']['lpips_vgg']:.4f} |"
+    )
+
+
+def test_a_table_leaves_open_what_was_not_measured():
+    plain = {"bbox_psnr": 1.0, "psnr": 2.0, "ssim": 0.5, "alpha_iou": 0.25}
+    table = evaluation.markdown_table({"a": plain | {"lpips_alex": 0.125}, "b": plain}).splitlines()
+    assert table[0].endswith("| LPIPS (Alex) |") and table[2].endswith("| 0.1250 |") and table[3].endswith("| – |")
+    assert evaluation.markdown_table({"b": plain}).splitlines()[0].endswith("| alpha IoU |")
+
+
+def test_lpips_is_usable_if_installed_and_pictures_are_large_enough(tmp_path):
+    assert evaluation.usable_lpips(64) == ()
+    (tmp_path / "cache").mkdir()
+    for network in ("vgg", "alex"):
+        weights_file(network).touch()
+    assert [evaluation.usable_lpips(size) for size in (15, 16, 31)] == [(), ("vgg",), ("vgg", "alex")]
+
+
 @pytest.mark.parametrize("count", [2, 3, 8, 31])
 def test_derangement_moves_everything(count):
     order = evaluation.derangement(count)
@@ -195,8 +246,11 @@ def run(workplace, out, *more):
     return json.loads((pathlib.Path(out) / "evaluation.json").read_text())
 
 
-def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path):
+def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path, capsys):
     measured = run(workplace, tmp_path / "out")
+    said = [line for line in capsys.readouterr().out.splitlines() if "is left out" in line]
+    assert len(said) == 1 and "LPIPS (alex, vgg)" in said[0] and "scripts/fetch_lpips.py" in said[0]
+    assert "LPIPS (" not in (tmp_path / "out" / "evaluation.md").read_text()
     names = {"evaluation.json", "evaluation.md", "worst.png", "best.png", "grid.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert list(measured["means"]) == [
@@ -213,7 +267,8 @@ def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path):
     assert "mean training view" in (tmp_path / "out" / "evaluation.md").read_text()
 
     # The same command gives the same numbers, and baselines change none of them.
-    again = run(workplace, tmp_path / "again", "--no-baselines")
+    again = run(workplace, tmp_path / "again", "--no-baselines", "--no-lpips")
+    assert "is left out" not in capsys.readouterr().out
     assert again["means"] == {"model": measured["means"]["model"]} and again["margin"] is None
     assert again["swap"] == measured["swap"]
 

@@ -1,22 +1,28 @@
 """The terms of the loss against their formulas, written out in numpy."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
+from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, GaussianConfig, LossConfig, NetworkConfig, losses
-from diffgs_jax.rasterizer import render
+from diffgs_jax.rasterizer import Rendering, render
 
 CONFIG = DiffusionGSConfig(
     network=NetworkConfig(width=16, layers=1, heads=2, patch_size=8, stride=4, domains=("object", "scene")),
     gaussians=GaussianConfig(scale_offset=-2.0, opacity_offset=0.0),
     losses=LossConfig(alpha=0.5, novel=2.0, distance_warmup=10),
 )
+
+
+shoot = jax.jit(functools.partial(render, height=16, width=16))
 
 
 def make_views(count, seed=0, batch=2, domain=OBJECT, flags=None):
@@ -71,14 +77,22 @@ def test_the_warm_up_is_distance_alone_and_then_rendering_alone(params):
     np.testing.assert_allclose(after, terms["denoise"] + 2.0 * terms["novel"] + 0.5 * terms["alpha"], rtol=1e-6)
 
 
-def test_rendering_losses_are_means_over_the_views_they_cover():
-    targets = make_views(3, seed=4)
-    rng = np.random.default_rng(5)
-    gaussians = Gaussians(*(jnp.asarray(rng.uniform(0.1, 0.6, shape), jnp.float32) for shape in [
-        (2, 9, 3), (2, 9, 4), (2, 9, 3), (2, 9), (2, 9, 1, 3)
-    ]))  # fmt: skip
+def first_denoised_others_novel():
     weights = np.zeros((2, 2, 3), np.float32)
     weights[0, :, 0], weights[1, :, 1:] = 1 / 2, 1 / 4
+    return weights
+
+
+def random_gaussians(count=9):
+    rng = np.random.default_rng(5)
+    shapes = [(2, count, 3), (2, count, 4), (2, count, 3), (2, count), (2, count, 1, 3)]
+    return Gaussians(*(jnp.asarray(rng.uniform(0.1, 0.6, shape), jnp.float32) for shape in shapes))
+
+
+def test_rendering_losses_are_means_over_the_views_they_cover():
+    targets = make_views(3, seed=4)
+    gaussians = random_gaussians()
+    weights = first_denoised_others_novel()
     terms = losses.rendering_losses(CONFIG, gaussians, targets, jnp.asarray(weights))
     rendering = render(gaussians, targets.cameras, height=16, width=16)
     squared = np.mean((np.asarray(rendering.image) - targets.images) ** 2, axis=(2, 3, 4))
@@ -86,6 +100,91 @@ def test_rendering_losses_are_means_over_the_views_they_cover():
     np.testing.assert_allclose(terms["denoise"], squared[:, 0].mean(), rtol=1e-5)
     np.testing.assert_allclose(terms["novel"], squared[:, 1:].mean(), rtol=1e-5)
     np.testing.assert_allclose(terms["alpha"], coverage[:, 0].mean() + 2 * coverage[:, 1:].mean(), rtol=1e-5)
+
+
+def test_further_terms_are_weighed_like_the_colours(monkeypatch):
+    """LPIPS by a stand-in, SSIM by scikit-image, depth by its formula: sums over L_de + 2 L_nv."""
+    targets = make_views(3, seed=4)
+    depths = np.random.default_rng(6).uniform(1, 4, targets.alphas.shape).astype(np.float32)
+    depths[:, 1, :7] = np.nan
+    depths[0, 2] = np.nan  # a view without any
+    settings = LossConfig(novel=2.0, perceptual=0.3, ssim=0.2, depth=0.1)
+    config = dataclasses.replace(CONFIG, losses=settings)
+    gaussians, weights = random_gaussians(), first_denoised_others_novel()
+    monkeypatch.setattr(losses, "lpips", lambda weights, a, b, precision: jnp.mean(jnp.abs(a - b), (1, 2, 3)) * weights)
+    terms = losses.rendering_losses(
+        config, gaussians, targets._replace(depths=depths), jnp.asarray(weights), frozen={"lpips": 3.0}
+    )
+    rendering = Rendering(*(None if leaf is None else np.asarray(leaf) for leaf in shoot(gaussians, targets.cameras)))
+    both = weights[0] + 2 * weights[1]
+    perceptual = 3 * np.mean(np.abs(rendering.image - targets.images), axis=(2, 3, 4))
+    np.testing.assert_allclose(terms["perceptual"], np.sum(both * perceptual), rtol=1e-5)
+    structural = [
+        [
+            structural_similarity(
+                a, b, gaussian_weights=True, use_sample_covariance=False, data_range=1, channel_axis=-1
+            )
+            for a, b in zip(*pair, strict=True)
+        ]
+        for pair in zip(rendering.image.astype(np.float64), targets.images.astype(np.float64), strict=True)
+    ]
+    np.testing.assert_allclose(terms["ssim"], np.sum(both * (1 - np.asarray(structural))), rtol=1e-4)
+    with np.errstate(invalid="ignore"):
+        seen = np.where(rendering.alpha < 1 / 255, 0, rendering.depth / np.maximum(rendering.alpha, 1 / 255))
+        relative = rendering.alpha * np.abs(seen - depths) / depths
+    known = np.maximum(np.sum(~np.isnan(depths), axis=(2, 3)), 1)
+    np.testing.assert_allclose(terms["depth"], np.sum(both * np.nansum(relative, axis=(2, 3)) / known), rtol=1e-4)
+
+
+def test_unknown_depth_leaves_gradients_finite_and_known_depth_pulls():
+    targets = make_views(1, seed=4)
+    depths = np.full(targets.alphas.shape, np.nan, np.float32)
+    depths[:, :, 4:12, 4:12] = 5.0
+    weights = jnp.stack([jnp.full((2, 1), 0.5), jnp.zeros((2, 1))])
+    config = dataclasses.replace(CONFIG, losses=LossConfig(depth=1.0))
+    gaussians = random_gaussians()
+
+    def depth(shift, depths):
+        moved = gaussians._replace(means=gaussians.means + shift[None, None])
+        return losses.rendering_losses(config, moved, targets._replace(depths=depths), weights)["depth"]
+
+    gradient = jax.grad(depth)(jnp.zeros(3), depths)
+    assert np.all(np.isfinite(gradient))
+    # They are nearer than 5: the error falls when they go along the view's axis.
+    assert gradient @ targets.cameras.camera_to_world[0, 0, :3, 2] < 0
+    np.testing.assert_array_equal(jax.grad(depth)(jnp.zeros(3), np.full_like(depths, np.nan)), 0)
+
+
+def test_the_perceptual_term_has_a_gradient():
+    """AlexNet with few features and random weights; the real ones are held against the original elsewhere."""
+    rng = np.random.default_rng(0)
+    sides, widths = [11, 5, 3, 3, 3], [3, 4, 4, 4, 4, 4]
+    network = {
+        "kernels": tuple(
+            rng.normal(0, 0.3, (side, side, *widths[i : i + 2])).astype(np.float32) for i, side in enumerate(sides)
+        ),
+        "biases": (np.zeros(4, np.float32),) * 5,
+        "heads": (np.ones(4, np.float32),) * 5,
+    }
+    targets = make_views(1, seed=4)
+    targets = targets._replace(images=rng.random((2, 1, 32, 32, 3), np.float32), alphas=None)
+    weights = jnp.stack([jnp.full((2, 1), 0.5), jnp.zeros((2, 1))])
+    config = dataclasses.replace(CONFIG, losses=LossConfig(perceptual=1.0))
+
+    @jax.jit
+    def perceptual(gaussians):
+        return losses.rendering_losses(config, gaussians, targets, weights, frozen={"lpips": network})["perceptual"]
+
+    gradients = jax.grad(perceptual)(random_gaussians())
+    assert all(np.all(np.isfinite(leaf)) for leaf in gradients)
+    assert all(np.any(leaf != 0) for leaf in (gradients.means, gradients.opacities, gradients.sh))
+
+
+def test_frozen_weights_are_read_only_when_needed_and_missed_with_a_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFGS_JAX_CACHE", str(tmp_path))
+    assert diffusion_gs.frozen(CONFIG) == {}
+    with pytest.raises(UserError, match="scripts/fetch_lpips.py"):
+        diffusion_gs.frozen(dataclasses.replace(CONFIG, losses=LossConfig(perceptual=0.1)))
 
 
 def test_condition_views_are_found_by_flag_and_not_supervised(params):
