@@ -16,7 +16,7 @@ from diffgs_jax.data.split import Split, geometry_hash, split_of
 from diffgs_jax.data.sweethome3d import CatalogueEntry
 from diffgs_jax.errors import DataError
 
-_MOST_FACES = 40_000
+_MOST_FACES = 43_000
 _WORST_PROPORTIONS = 1.15
 """A model whose proportions contradict its catalogue more than this has no known size."""
 

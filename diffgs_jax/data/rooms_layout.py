@@ -141,7 +141,7 @@ class _Room:
             origins = np.concatenate([probes + [x, y], np.full((9, 1), host.high[2] + 0.1)], axis=1)
             down = np.broadcast_to([0.0, 0.0, -1.0], origins.shape)
             heights = origins[:, 2] - RayScene(host.parts).distances(origins, down)
-            if np.ptp(heights) < 0.004 and heights[0] > 0.3:
+            if np.isfinite(heights).all() and np.ptp(heights) < 0.004 and heights[0] > 0.3:
                 if self._try("small thing", parts, piece, x, y, self._random.uniform(0, 6.28), heights.max() + 0.001):
                     return
         if max(piece.size) > 0.3 and min(piece.size) > 0.12:
