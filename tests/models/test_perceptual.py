@@ -70,18 +70,22 @@ def test_lpips_and_its_gradient_are_those_of_the_original_network(published, gol
 @pytest.mark.parametrize("network", NETWORKS)
 def test_equal_pictures_have_neither_distance_nor_gradient_and_others_have_both(network):
     weights, size, rng = random_weights(network), perceptual.smallest_size(network), np.random.default_rng(1)
-    # Where this colour covers a pixel's surroundings, it has no feature at all: the root of 0 must not give NaN.
-    empty = np.broadcast_to(0.5 + 0.5 * np.array([-0.030, -0.088, -0.188], np.float32), (size, size, 3))
     noise = rng.random((2, size, size, 3), np.float32)
     partly = np.where(np.arange(size)[:, None, None] < size // 2, noise[0], noise[1])
-    a = np.stack([noise[0], empty, empty, noise[0], partly])
-    b = np.stack([noise[0], empty, noise[0], partly, noise[0]])
+    a, b = np.stack([noise[0], noise[0], partly]), np.stack([noise[0], partly, noise[0]])
     value, gradient = distances(weights, a, b)
-    np.testing.assert_array_equal(value[:2], 0)
-    np.testing.assert_array_equal(gradient[:2], 0)
-    assert np.all(value[2:] > 0) and np.all(np.isfinite(gradient))
-    assert np.all(np.any(gradient[3:] != 0, axis=(1, 2, 3)))
-    np.testing.assert_allclose(value[3], value[4], rtol=1e-5)  # either way round
+    # Compiled, the two pictures' programs round differently, by one bit here and there.
+    np.testing.assert_allclose(value[0], 0, atol=1e-12)
+    np.testing.assert_allclose(gradient[0], 0, atol=1e-5)
+    assert np.all(value[1:] > 0) and np.all(np.isfinite(gradient))
+    assert np.all(np.any(gradient[1:] != 0, axis=(1, 2, 3)))
+    np.testing.assert_allclose(value[1], value[2], rtol=1e-5)  # either way round
+
+    # Where no feature is above zero, the derivative of the root must not make the gradient NaN.
+    dead = weights | {"biases": (np.full_like(weights["biases"][0], -1e3), *weights["biases"][1:])}
+    value, gradient = distances(dead, a, b)
+    np.testing.assert_array_equal(value, 0)
+    np.testing.assert_array_equal(gradient, 0)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
