@@ -10,16 +10,15 @@ at the size of a laptop.
 """
 
 import dataclasses
-import importlib.util
 import pathlib
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import TrainConfig, load_config
 from diffgs_jax.data import ObjectViewLimits, SceneViewLimits
 
 
 def get_config() -> TrainConfig:
     """Returns the settings."""
-    objects = object_stage()
+    objects = load_config(pathlib.Path(__file__).with_name("object_256.py"))
     network = dataclasses.replace(objects.model.network, domains=("object", "scene"))
     return dataclasses.replace(
         objects,
@@ -34,13 +33,3 @@ def get_config() -> TrainConfig:
         optimizer=dataclasses.replace(objects.optimizer, learning_rate=3e-5),
         run=dataclasses.replace(objects.run, folder="runs/mixed_256"),
     )
-
-
-def object_stage() -> TrainConfig:
-    """Returns the settings of the file beside this one."""
-    path = pathlib.Path(__file__).with_name("object_256.py")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

@@ -8,15 +8,14 @@ Gaussians (1,048,578): on 8 GPUs two parts a batch, one sample on each GPU at a 
 """
 
 import dataclasses
-import importlib.util
 import pathlib
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import TrainConfig, load_config
 
 
 def get_config() -> TrainConfig:
     """Returns the settings."""
-    stage_one = first_stage()
+    stage_one = load_config(pathlib.Path(__file__).with_name("object_256.py"))
     losses = dataclasses.replace(stage_one.model.losses, distance_warmup=0)
     return dataclasses.replace(
         stage_one,
@@ -25,13 +24,3 @@ def get_config() -> TrainConfig:
         optimizer=dataclasses.replace(stage_one.optimizer, accumulate=2),
         run=dataclasses.replace(stage_one.run, folder="runs/object_512", init_from="runs/object_256"),
     )
-
-
-def first_stage() -> TrainConfig:
-    """Returns the settings of the file beside this one."""
-    path = pathlib.Path(__file__).with_name("object_256.py")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

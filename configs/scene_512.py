@@ -8,28 +8,17 @@ see `configs/scene_256.py`.
 """
 
 import dataclasses
-import importlib.util
 import pathlib
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import TrainConfig, load_config
 
 
 def get_config() -> TrainConfig:
     """Returns the settings."""
-    stage_one = first_stage()
+    stage_one = load_config(pathlib.Path(__file__).with_name("scene_256.py"))
     return dataclasses.replace(
         stage_one,
         data=dataclasses.replace(stage_one.data, resolution=512, batch_size=96),
         optimizer=dataclasses.replace(stage_one.optimizer, accumulate=4),
         run=dataclasses.replace(stage_one.run, folder="runs/scene_512", init_from="runs/scene_256"),
     )
-
-
-def first_stage() -> TrainConfig:
-    """Returns the settings of the file beside this one."""
-    path = pathlib.Path(__file__).with_name("scene_256.py")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

@@ -36,7 +36,9 @@ def test_both_losses_fall_and_each_domain_moves_its_own_decoder(request):
         alone = dataclasses.replace(config.data, sources=((path, share),), batch_size=4)
         exams[domain] = next(training_batches(alone))
         assert set(np.asarray(exams[domain].inputs.domain)) == {domain}
-    graded = jax.jit(jax.value_and_grad(lambda params, batch: loss(params, {}, batch, jax.random.key(1), jax.numpy.int32(1000))[0]))
+    graded = jax.jit(
+        jax.value_and_grad(lambda params, batch: loss(params, {}, batch, jax.random.key(1), jax.numpy.int32(1000))[0])
+    )
 
     before = {}
     for domain, name, other in ((OBJECT, "object", "scene"), (SCENE, "scene", "object")):
