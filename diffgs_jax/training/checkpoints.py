@@ -37,7 +37,7 @@ def open_checkpoints(folder: str | pathlib.Path, *, keep: int | None = None) -> 
     Raises:
         UserError: if the folder cannot be written; older checkpoints are whole then.
     """
-    with _writing(folder), _checkpointer(folder, keep) as checkpointer:
+    with _writing(folder), _without_pages_of_logs(), _checkpointer(folder, keep) as checkpointer:
         underway: list[Any] = []
 
         def finish() -> None:
@@ -84,6 +84,19 @@ def _checkpointer(folder: str | pathlib.Path, keep: int | None) -> ocp.training.
         preservation_policy=policy,  # ty: ignore[invalid-argument-type]  (orbax's own policies miss its protocol)
         cleanup_tmp_directories=True,
     )
+
+
+@contextlib.contextmanager
+def _without_pages_of_logs() -> Generator[None, None, None]:
+    """Silences what orbax's threads log of an error that is raised and said in one line anyway.
+
+    They go on logging after it was raised, until the program ends; so only a good end gives them their voice back.
+    """
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
 
 
 @contextlib.contextmanager
