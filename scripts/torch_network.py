@@ -24,9 +24,9 @@ def make_torch_step(config: NetworkConfig, batch: int, views: int, resolution: i
     Raises:
         ImportError: if PyTorch is not installed.
     """
-    import torch
-    from torch import nn
-    from torch.nn import functional
+    import torch  # ty: ignore (optional)
+    from torch import nn  # ty: ignore (optional)
+    from torch.nn import functional  # ty: ignore (optional)
 
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"

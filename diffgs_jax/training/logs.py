@@ -55,7 +55,7 @@ def open_log(
 
 def _open_tracker(folder: str | pathlib.Path, project: str, config: dict[str, Any] | None) -> Any:
     try:
-        import wandb  # ty: ignore[unresolved-import]  (optional)
+        import wandb  # ty: ignore (optional)
     except ImportError as error:
         raise UserError("run.wandb_project needs Weights & Biases: pip install wandb") from error
     name = pathlib.Path(folder).absolute().name
