@@ -44,6 +44,7 @@ def test_a_splat_that_antialiasing_dims_away_has_no_gradient():
         np.testing.assert_array_equal(found, 0.0, err_msg=name)
 
 
+@pytest.mark.slow
 def test_gradients_of_antialiasing_are_finite_differences():
     with jax.enable_x64(True):
         splat = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), splats([0.4, 2.0], opacity=0.6))
