@@ -99,6 +99,8 @@ def check(config: TrainConfig) -> TrainConfig:
         raise UserError(
             f"data.background {config.data.background} and model.background {config.model.background} must be equal"
         )
+    if config.model.losses.depth and not config.data.depth:
+        raise UserError(f"model.losses.depth {config.model.losses.depth} needs the records' depth: set data.depth too")
     return config
 
 

@@ -9,7 +9,6 @@ import functools
 import pathlib
 import sys
 import time
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -95,6 +94,8 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
     loss = functools.partial(module.loss, config.model)
     step_function = training.make_train_step(loss, optimizer, config.optimizer, config.run.seed, mesh)
     program = None
+    views = config.data.condition_views + config.data.noisy_views
+    cost = module.cost(config.model, views, config.data.resolution)
     exam = functools.partial(module.denoiser, config.model), config.model.diffusion.schedule, config.model.background
     rig = denoised_cameras(config.rig)
     draw_grid = training.make_grid(*exam, config.data, config.run) if config.run.grid_every else None
@@ -117,7 +118,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
                 batch = next(batches)
                 if program is None:
                     program = step_function.lower(state, frozen, batch).compile()
-                    progress.write(describe(config, module, state, program, start))
+                    progress.write(describe(config, cost, state, program, start))
                     last_time = time.perf_counter()  # compiling is nobody's speed
                 state, metrics = program(state, frozen, batch)
                 taken.append(training.Taken(step, metrics, batch.record))
@@ -135,7 +136,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
                     rate = (step - last_step) * config.data.batch_size / (now - last_time)
                     last_time, last_step = now, step
                     values = {name: float(value) for name, value in metrics.items()}
-                    seen = speed(config, module, rate)
+                    seen = speed(cost, rate)
                     training.log_metrics(log, step, values | seen)
                     share = seen.get("model_flops_utilisation")
                     progress.set_postfix_str(
@@ -185,10 +186,8 @@ def check_batch(config: TrainConfig, devices: int) -> None:
         )
 
 
-def describe(config: TrainConfig, module: ModuleType, state: training.TrainState, program: Any, start: int) -> str:
+def describe(config: TrainConfig, cost: Any, state: training.TrainState, program: Any, start: int) -> str:
     """Returns what a run is, before its first step: sizes, operations, memory, devices."""
-    views = config.data.condition_views + config.data.noisy_views
-    cost = module.cost(config.model, views, config.data.resolution)
     flops = 3 * cost.forward_flops * config.data.batch_size
     planned = training.program_bytes(program)
     working = "" if planned is None else f" and {planned / 1e6:.0f} MB to work in (planned)"
@@ -202,10 +201,8 @@ def describe(config: TrainConfig, module: ModuleType, state: training.TrainState
     )
 
 
-def speed(config: TrainConfig, module: ModuleType, rate: float) -> dict[str, float]:
+def speed(cost: Any, rate: float) -> dict[str, float]:
     """Returns samples a second, and the share of the devices' peak where that is known."""
-    views = config.data.condition_views + config.data.noisy_views
-    cost = module.cost(config.model, views, config.data.resolution)
     share = training.model_flops_utilisation(cost.forward_flops, rate)
     return {"samples_per_second": rate} | ({} if share is None else {"model_flops_utilisation": share})
 

@@ -7,7 +7,6 @@ from diffgs_jax.training.checkpoints import (
     open_checkpoints,
     read_metadata,
     restore_checkpoint,
-    save_checkpoint,
     save_weights,
 )
 from diffgs_jax.training.cluster import is_main, join_cluster
@@ -22,7 +21,7 @@ from diffgs_jax.training.provenance import write_provenance
 from diffgs_jax.training.sharding import batch_sharding, make_mesh, place, replicated, state_shardings
 from diffgs_jax.training.state import Params, TrainState, init_state, make_optimizer
 from diffgs_jax.training.step import Loss, make_train_step
-from diffgs_jax.training.utilisation import model_flops_utilisation, peak_flops, program_bytes, state_bytes
+from diffgs_jax.training.utilisation import model_flops_utilisation, program_bytes, state_bytes
 
 __all__ = [
     "EXIT_CODE",
@@ -55,13 +54,11 @@ __all__ = [
     "model_flops_utilisation",
     "open_checkpoints",
     "open_log",
-    "peak_flops",
     "place",
     "program_bytes",
     "read_metadata",
     "replicated",
     "restore_checkpoint",
-    "save_checkpoint",
     "save_weights",
     "skip_spikes",
     "state_bytes",

@@ -62,14 +62,6 @@ def open_checkpoints(folder: str | pathlib.Path, *, keep: int | None = None) -> 
             finish()
 
 
-def save_checkpoint(
-    folder: str | pathlib.Path, state: TrainState, metadata: dict[str, Any], *, keep: int | None = None
-) -> None:
-    """Writes one checkpoint and waits for it; see `open_checkpoints`."""
-    with open_checkpoints(folder, keep=keep) as save:
-        save(state, metadata)
-
-
 def save_weights(folder: str | pathlib.Path, step: int, weights: Params, metadata: dict[str, Any]) -> None:
     """Writes a checkpoint that can be sampled from and trained on from, but not resumed: the weights alone."""
     with _writing(folder), _checkpointer(folder, None) as checkpointer:

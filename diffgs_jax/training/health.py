@@ -32,13 +32,15 @@ def check_health(folder: pathlib.Path, taken: Sequence[Taken], uids: Sequence[st
         folder: of the run; gets `not_finite.json` with the step, its metrics and the uids of its batch.
         taken: the steps.
         uids: of all records.
-        guarded: spikes are left out, so that the loss of a single batch may be what it wants.
+        guarded: spikes are left out, so that the loss of a batch may be what it wants, if not that of all batches.
 
     Raises:
         DataError: at the first step whose loss, gradient or weights are not finite.
     """
-    for step, metrics, record in taken:
-        values = {name: float(value) for name, value in metrics.items()}
+    every = [{name: float(value) for name, value in metrics.items()} for _, metrics, _ in taken]
+    # A guard leaves single batches out; where it would have to leave out all of them, something else is wrong.
+    guarded = guarded and any(all(map(math.isfinite, values.values())) for values in every)
+    for (step, _, record), values in zip(taken, every, strict=True):
         decisive = ["parameter_norm"] if guarded else list(values)
         if all(math.isfinite(values[name]) for name in decisive):
             continue

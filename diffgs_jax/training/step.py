@@ -97,15 +97,9 @@ def accumulate_gradients(
         return jax.tree.map(jnp.add, total, (metrics, gradients)), None
 
     pieces = jax.tree.map(cut, batch)
-    shapes = jax.eval_shape(lambda: _first_part(differentiate, params, frozen, pieces, key, step))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    first = jax.tree.map(lambda leaf: leaf[0], pieces)
+    (_, metrics), gradients = jax.eval_shape(differentiate, params, frozen, first, key, step)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (metrics, gradients))
     total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), pieces))
     metrics, gradients = jax.tree.map(lambda leaf: leaf / parts, total)
     return dict(metrics), gradients
-
-
-def _first_part(differentiate: Callable, params: Params, frozen: Params, pieces: Any, key: Array, step: Array) -> Any:
-    """Returns metrics and gradients of the first part, for their shapes."""
-    first = jax.tree.map(lambda leaf: leaf[0], pieces)
-    (_, metrics), gradients = differentiate(params, frozen, first, key, step)
-    return metrics, gradients

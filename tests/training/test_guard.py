@@ -47,6 +47,8 @@ def test_a_broken_step_names_its_samples(tmp_path):
     written = json.loads((tmp_path / "not_finite.json").read_text())
     assert written["uids"] == ["lamp", "chair"] and written["step"] == 5
     check_health(tmp_path, taken, ["chair", "table", "lamp"], guarded=True)  # the guard has left it out
+    with pytest.raises(DataError, match="loss is not finite at step 5"):
+        check_health(tmp_path, taken[1:], ["chair", "table", "lamp"], guarded=True)  # it leaves out everything
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_continues_exactly(runs, tmp_path):

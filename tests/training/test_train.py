@@ -1,14 +1,8 @@
 """The training command as a user runs it: started, killed, continued, overruled, misused."""
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 
-import numpy as np
 import pytest
 
 from diffgs_jax.train import main
@@ -30,32 +24,6 @@ def arguments(root, folder, *more):
 def losses(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {line["step"]: (line["loss"], line["gradient_norm"]) for line in lines}
-
-
-def run(root, folder, *more):
-    command = [sys.executable, "-m", "diffgs_jax.train", *arguments(root, folder, *more)]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_killed_run_continues_as_if_nothing_had_happened(request, tmp_path):
-    root = request.config.rootpath
-    steps = ["--run.steps", "9", "--run.checkpoint-every", "2"]
-    whole = run(root, tmp_path / "whole", *steps)
-    assert whole.wait(900) == 0, whole.stderr.read()
-
-    process = run(root, tmp_path / "killed", *steps)
-    deadline = time.monotonic() + 900
-    while not (tmp_path / "killed" / "checkpoints" / "4").is_dir():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    again = run(root, tmp_path / "killed", *steps)
-    assert again.wait(900) == 0, again.stderr.read()
-
-    expected, continued = losses(tmp_path / "whole"), losses(tmp_path / "killed")
-    assert list(continued) == list(expected) == list(range(1, 10))
-    np.testing.assert_allclose(list(continued.values()), list(expected.values()), rtol=1e-6)
 
 
 def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request, tmp_path):
