@@ -1,6 +1,8 @@
 """Other people's pictures and weights in, files for other tools out."""
 
+from diffgs_jax.interop.cleaning import Box, Sphere, clean_gaussians
 from diffgs_jax.interop.contact_sheet import write_contact_sheet
+from diffgs_jax.interop.files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
 from diffgs_jax.interop.open_diffusiongs import import_open_diffusiongs
 from diffgs_jax.interop.pictures import (
     FOREGROUND_RATIO,
@@ -11,20 +13,32 @@ from diffgs_jax.interop.pictures import (
     read_picture,
 )
 from diffgs_jax.interop.ply import read_ply, write_ply
+from diffgs_jax.interop.splat import read_splat, write_splat
+from diffgs_jax.interop.spz import read_spz, write_spz
 from diffgs_jax.interop.turntable import check_turntable, render_turntable, write_video
 
 __all__ = [
     "FOREGROUND_RATIO",
+    "SPLAT_SUFFIXES",
+    "Box",
     "Picture",
+    "Sphere",
     "check_turntable",
+    "clean_gaussians",
     "frame_object",
     "import_open_diffusiongs",
     "isolate_object",
     "load_picture",
+    "read_gaussians",
     "read_picture",
     "read_ply",
+    "read_splat",
+    "read_spz",
     "render_turntable",
     "write_contact_sheet",
+    "write_gaussians",
     "write_ply",
+    "write_splat",
+    "write_spz",
     "write_video",
 ]

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop._beside import written_beside
+from diffgs_jax.interop._finished import finished
 
 _SMALLEST_OPACITY = 1e-6  # a logit of ±13.8: what is exactly 0 or 1 has none
 _SMALLEST_SCALE = 1e-12
@@ -43,15 +44,7 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians, *, minimum_opa
         DataError: if a value is not finite.
         UserError: if the file cannot be written.
     """
-    means, rotations, scales, opacities, sh = (np.asarray(leaf, np.float64) for leaf in gaussians)
-    if means.ndim != 2 or 3 * (sh.shape[-2] - 1) not in _REST_COUNTS:
-        raise ValueError(f"expected one set of Gaussians of degree 0 to 3, got means {means.shape} and sh {sh.shape}")
-    for name, leaf in zip(gaussians._fields, (means, rotations, scales, opacities, sh), strict=True):
-        if broken := int(np.size(leaf) - np.isfinite(leaf).sum()):
-            raise DataError(f"{broken} values of the Gaussians' {name} are not finite; {path} was not written")
-
-    length = np.linalg.norm(rotations, axis=-1, keepdims=True)
-    rotations = np.where(length > 1e-12, rotations / np.maximum(length, 1e-12), [[1.0, 0.0, 0.0, 0.0]])
+    means, rotations, scales, opacities, sh = finished(path, gaussians)
     probability = np.clip(opacities, _SMALLEST_OPACITY, 1 - _SMALLEST_OPACITY)
     rest = np.swapaxes(sh[:, 1:], 1, 2).reshape(len(means), 3 * (sh.shape[1] - 1))
     columns = [

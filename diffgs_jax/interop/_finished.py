@@ -1,0 +1,31 @@
+"""Gaussians as files want them: on the host, one set, finite, rotations of unit length."""
+
+import os
+
+import numpy as np
+
+from diffgs_jax.errors import DataError
+from diffgs_jax.geometry import Gaussians
+
+_COLORS = (1, 4, 9, 16)  # of SH degree 0 to 3
+
+
+def finished(path: str | os.PathLike[str], gaussians: Gaussians) -> Gaussians:
+    """Returns float64 numpy Gaussians `[n, …]` with unit quaternions (the identity for those of no length).
+
+    Args:
+        path: the file they are for, named in errors.
+        gaussians: without batch axes, SH degree 0 to 3.
+
+    Raises:
+        DataError: if a value is not finite.
+    """
+    means, rotations, scales, opacities, sh = (np.asarray(leaf, np.float64) for leaf in gaussians)
+    if means.ndim != 2 or sh.shape[-2] not in _COLORS:
+        raise ValueError(f"expected one set of Gaussians of degree 0 to 3, got means {means.shape} and sh {sh.shape}")
+    for name, leaf in zip(gaussians._fields, (means, rotations, scales, opacities, sh), strict=True):
+        if broken := int(np.size(leaf) - np.isfinite(leaf).sum()):
+            raise DataError(f"{broken} values of the Gaussians' {name} are not finite; {path} was not written")
+    length = np.linalg.norm(rotations, axis=-1, keepdims=True)
+    rotations = np.where(length > 1e-12, rotations / np.maximum(length, 1e-12), [[1.0, 0.0, 0.0, 0.0]])
+    return Gaussians(means, rotations, scales, opacities, sh)

@@ -1,0 +1,65 @@
+"""Splats to and from files of any kind: the suffix says which."""
+
+import os
+from pathlib import Path
+
+from diffgs_jax.errors import UserError
+from diffgs_jax.geometry import Gaussians
+from diffgs_jax.interop.ply import read_ply, write_ply
+from diffgs_jax.interop.splat import read_splat, write_splat
+from diffgs_jax.interop.spz import read_spz, write_spz
+
+SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
+"""What `write_gaussians` and `read_gaussians` know."""
+
+
+def write_gaussians(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
+    """Writes one set of Gaussians in the format that the suffix names.
+
+    `.ply` keeps everything and is the largest; `.spz` is a tenth of it and keeps what can be seen; `.splat` keeps one
+    colour for each Gaussian. All hold the same numbers for the same place: the object frame's, z up.
+
+    Args:
+        path: the file; one that is there is replaced when the new one is complete.
+        gaussians: without batch axes, `[n, …]`, SH degree 0 to 3.
+
+    Returns:
+        The number of Gaussians written.
+
+    Raises:
+        UserError: if the suffix is of no known format or the file cannot be written.
+        DataError: if a value is not finite, or too large for the format.
+    """
+    match _suffix(path):
+        case ".ply":
+            return write_ply(path, gaussians)
+        case ".spz":
+            return write_spz(path, gaussians)
+        case _:
+            return write_splat(path, gaussians)
+
+
+def read_gaussians(path: str | os.PathLike[str]) -> Gaussians:
+    """Reads a splat of any format that `write_gaussians` writes, whoever wrote it.
+
+    Returns:
+        Float32 numpy Gaussians `[n, …]`, activations applied.
+
+    Raises:
+        UserError: if the suffix is of no known format, or the file is missing or cannot be read.
+        DataError: if it is truncated, corrupt, or not what its suffix says.
+    """
+    match _suffix(path):
+        case ".ply":
+            return read_ply(path)
+        case ".spz":
+            return read_spz(path)
+        case _:
+            return read_splat(path)
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in SPLAT_SUFFIXES:
+        raise UserError(f"{path} has no suffix of a splat: use {', '.join(SPLAT_SUFFIXES)}")
+    return suffix
