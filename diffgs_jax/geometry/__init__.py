@@ -9,6 +9,7 @@ from diffgs_jax.geometry.cameras import (
     world_to_camera,
 )
 from diffgs_jax.geometry.gaussians import Gaussians, covariances, rotation_matrices
+from diffgs_jax.geometry.mirroring import mirror_cameras, mirror_gaussians
 from diffgs_jax.geometry.object_frame import (
     ObjectRig,
     condition_camera,
@@ -36,6 +37,8 @@ __all__ = [
     "embed_rays",
     "intrinsics_from_fov",
     "look_at",
+    "mirror_cameras",
+    "mirror_gaussians",
     "normalize_points",
     "orbit",
     "pixel_rays",

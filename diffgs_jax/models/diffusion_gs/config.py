@@ -5,6 +5,7 @@ from typing import Literal
 
 from diffgs_jax.diffusion import ScheduleConfig, TimestepSampling
 from diffgs_jax.geometry import RayEmbedding
+from diffgs_jax.models.transformer import RematKeeps
 
 Domain = Literal["object", "scene"]
 """What a Gaussian decoder is for. `Views.domain` holds the same as numbers: `OBJECT` = 0, `SCENE` = 1."""
@@ -50,6 +51,9 @@ class NetworkConfig:
     """Compile every block by itself instead of one in a loop: slower to compile, some 5 % faster to run on a CPU."""
     remat: bool = False
     """Recompute each block's activations in the backward pass: less memory for a third more time."""
+    remat_keeps: RematKeeps = "nothing"
+    """With `remat`, what is kept of a block beside its input: `nothing`, or `products`, the results of its matrix
+    products (not attention's), which leaves only cheap work to be done again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +146,9 @@ class LossConfig:
     """Weight of L_nv, the same error on views the network never sees."""
     perceptual: float = 0.0
     """Weight λ of LPIPS (VGG16) beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
+    perceptual_pictures: int = 0
+    """How many of a batch's renderings LPIPS looks at, drawn anew each step, each counted for those left out; 0 takes
+    all. VGG16 is most of a step's time on a CPU. Over several devices each step's draw is gathered: leave it at 0."""
     ssim: float = 0.0
     """Weight of 1 − SSIM."""
     alpha: float = 0.0
@@ -162,6 +169,9 @@ class LossConfig:
     """σ₀ of L_pd, world units: the spread of the distances that it draws to."""
     supervised_noisy_views: int = 0
     """Noisy views of a sample that are rendered and compared, drawn anew each step; 0 takes all of them."""
+    views_at_once: int = 0
+    """Views of a sample that are rendered together; each group is rendered again in the backward pass instead of being
+    kept: less memory for more time. 0 renders all at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,3 +188,6 @@ class DiffusionGSConfig:
     """What it is trained to do."""
     background: float = 1.0
     """Grey level in [0, 1] that renderings are composited on; the data's must be the same."""
+    mirrored_world: bool = False
+    """The network knows the world in the mirror only (x and y swapped), as the published object models do: it is given
+    mirrored rays, and its Gaussians are mirrored back. Cameras and Gaussians outside are right-handed as ever."""

@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.geometry import Gaussians, Views, embed_rays, pixel_rays
+from diffgs_jax.geometry import Gaussians, Views, embed_rays, mirror_cameras, mirror_gaussians, pixel_rays
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig, NetworkConfig
 from diffgs_jax.models.diffusion_gs.decoding import (
     RawGaussians,
@@ -90,6 +90,7 @@ class Network(nnx.Module):
             attention=config.attention,
             dtype=jnp.dtype(config.dtype),
             remat=config.remat,
+            remat_keeps=config.remat_keeps,
             unroll=config.unroll,
             initializers=inits,
             rngs=rngs,
@@ -180,7 +181,9 @@ def param_shapes(config: DiffusionGSConfig) -> Params:
 def raw_gaussians(
     config: DiffusionGSConfig, params: Params, views: Views, timesteps: Num[Array | np.ndarray, "b"]
 ) -> RawGaussians:
-    """Runs the network and returns its Gaussians before exp, sigmoid, normalisation and clipping.
+    """Runs the network and returns its Gaussians before exp, sigmoid, normalisation and clipping, in its own world.
+
+    Under `mirrored_world` that is the mirror image of everyone else's, cameras included.
 
     Args:
         config: of the model.
@@ -225,5 +228,8 @@ def predict_gaussians(
         timesteps: of the noise, one for each sample, in [0, 1000).
         training: clip the means of objects to [−1, 1]³ if the config says so.
     """
+    if config.mirrored_world:
+        views = views._replace(cameras=mirror_cameras(views.cameras))
     raw = raw_gaussians(config, params, views, timesteps)
-    return activate(raw, config.gaussians, views.domain, training=training)
+    gaussians = activate(raw, config.gaussians, views.domain, training=training)
+    return mirror_gaussians(gaussians) if config.mirrored_world else gaussians
