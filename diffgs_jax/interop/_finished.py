@@ -1,8 +1,10 @@
 """Gaussians as files want them: on the host, one set, finite, rotations of unit length."""
 
 import os
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Gaussians
@@ -10,8 +12,18 @@ from diffgs_jax.geometry import Gaussians
 _COLORS = (1, 4, 9, 16)  # of SH degree 0 to 3
 
 
-def finished(path: str | os.PathLike[str], gaussians: Gaussians) -> Gaussians:
-    """Returns float64 numpy Gaussians `[n, …]` with unit quaternions (the identity for those of no length).
+class Finished(NamedTuple):
+    """The leaves of `Gaussians`, float64, `[n, …]`."""
+
+    means: Float[np.ndarray, "n 3"]
+    rotations: Float[np.ndarray, "n 4"]
+    scales: Float[np.ndarray, "n 3"]
+    opacities: Float[np.ndarray, "n"]
+    sh: Float[np.ndarray, "n k 3"]
+
+
+def finished(path: str | os.PathLike[str], gaussians: Gaussians) -> Finished:
+    """Returns Gaussians ready to be packed, with unit quaternions (the identity for those of no length).
 
     Args:
         path: the file they are for, named in errors.
@@ -28,4 +40,4 @@ def finished(path: str | os.PathLike[str], gaussians: Gaussians) -> Gaussians:
             raise DataError(f"{broken} values of the Gaussians' {name} are not finite; {path} was not written")
     length = np.linalg.norm(rotations, axis=-1, keepdims=True)
     rotations = np.where(length > 1e-12, rotations / np.maximum(length, 1e-12), [[1.0, 0.0, 0.0, 0.0]])
-    return Gaussians(means, rotations, scales, opacities, sh)
+    return Finished(means, rotations, scales, opacities, sh)

@@ -16,7 +16,7 @@ from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop._finished import finished
 
-_RECORD = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("rotation", "u1", 4)])
+_RECORD: np.dtype = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("rotation", "u1", 4)])
 _Y00 = 0.5 / np.sqrt(np.pi)  # the constant harmonic
 _SMALLEST_SCALE = 1e-12  # readers take the logarithm
 
