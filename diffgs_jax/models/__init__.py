@@ -15,8 +15,9 @@ KINDS: dict[str, type[ModelConfig]] = {"diffusion_gs": DiffusionGSConfig}
 def family(config: ModelConfig) -> ModuleType:
     """Returns the module of the family that `config` belongs to.
 
-    Every family offers `init(config, key)`, `frozen(config)`, `loss(config, params, frozen, batch, key, step)` and
-    `denoiser(config, params, views, unconditional=False)`.
+    Every family offers `init(config, key)`, `frozen(config)`, `loss(config, params, frozen, batch, key, step)`,
+    `denoiser(config, params, views, unconditional=False, one_view_at_a_time=False)`, `can_be_guided(config)`, whether
+    `unconditional` means anything, and `lightened(config, params)`, the same model in less memory.
     """
     match config:
         case DiffusionGSConfig():

@@ -12,7 +12,14 @@ from skimage.metrics import structural_similarity
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models import diffusion_gs
-from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, GaussianConfig, LossConfig, NetworkConfig, losses
+from diffgs_jax.models.diffusion_gs import (
+    DiffusionGSConfig,
+    GaussianConfig,
+    LossConfig,
+    NetworkConfig,
+    losses,
+    view_losses,
+)
 from diffgs_jax.rasterizer import Rendering, render
 
 CONFIG = DiffusionGSConfig(
@@ -93,13 +100,49 @@ def test_rendering_losses_are_means_over_the_views_they_cover():
     targets = make_views(3, seed=4)
     gaussians = random_gaussians()
     weights = first_denoised_others_novel()
-    terms = losses.rendering_losses(CONFIG, gaussians, targets, jnp.asarray(weights))
+    terms = rendering_losses(CONFIG, gaussians, targets, jnp.asarray(weights))
     rendering = render(gaussians, targets.cameras, height=16, width=16)
     squared = np.mean((np.asarray(rendering.image) - targets.images) ** 2, axis=(2, 3, 4))
     coverage = np.mean((np.asarray(rendering.alpha) - targets.alphas) ** 2, axis=(2, 3))
     np.testing.assert_allclose(terms["denoise"], squared[:, 0].mean(), rtol=1e-5)
     np.testing.assert_allclose(terms["novel"], squared[:, 1:].mean(), rtol=1e-5)
     np.testing.assert_allclose(terms["alpha"], coverage[:, 0].mean() + 2 * coverage[:, 1:].mean(), rtol=1e-5)
+
+
+def mean_difference(weights, a, b, precision):
+    """Stands in for LPIPS."""
+    return weights * jnp.mean(jnp.abs(a - b), axis=(1, 2, 3))
+
+
+def test_some_pictures_estimate_what_all_of_them_say(monkeypatch):
+    monkeypatch.setattr(view_losses, "lpips", mean_difference)
+    rng = np.random.default_rng(3)
+    a, b, shares = rng.random((2, 3, 4, 4, 3)), rng.random((2, 3, 4, 4, 3)), jnp.asarray(rng.random((2, 3)))
+
+    def distance(pictures, key):
+        return view_losses.perceptual_distance(2.0, jnp.asarray(a), b, shares, pictures, key)
+
+    estimates = jax.vmap(functools.partial(distance, 2))(jax.random.split(jax.random.key(0), 2000))
+    deviation = np.std(estimates) / np.sqrt(len(estimates))
+    assert deviation > 0
+    assert abs(np.mean(estimates) - distance(0, None)) < 5 * deviation
+
+
+@pytest.mark.parametrize("views_at_once", [2, 3])  # one divides four views, the other does not
+def test_groups_of_views_are_rendered_like_all_of_them(views_at_once):
+    cameras = make_views(4, seed=4).cameras
+    background = jnp.asarray(np.random.default_rng(0).random((2, 4, 3), np.float32))
+
+    def image(gaussians, at_once):
+        return view_losses.render_in_groups(gaussians, cameras, at_once, background=background, height=16, width=16)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def value_and_gradients(gaussians, at_once):
+        return jax.value_and_grad(lambda g: jnp.sum(image(g, at_once).image ** 2))(gaussians)
+
+    gaussians = random_gaussians()
+    expected, actual = value_and_gradients(gaussians, 0), value_and_gradients(gaussians, views_at_once)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), actual, expected)
 
 
 def test_further_terms_are_weighed_like_the_colours(monkeypatch):
@@ -111,8 +154,10 @@ def test_further_terms_are_weighed_like_the_colours(monkeypatch):
     settings = LossConfig(novel=2.0, perceptual=0.3, ssim=0.2, depth=0.1)
     config = dataclasses.replace(CONFIG, losses=settings)
     gaussians, weights = random_gaussians(), first_denoised_others_novel()
-    monkeypatch.setattr(losses, "lpips", lambda weights, a, b, precision: jnp.mean(jnp.abs(a - b), (1, 2, 3)) * weights)
-    terms = losses.rendering_losses(
+    monkeypatch.setattr(
+        view_losses, "lpips", lambda weights, a, b, precision: jnp.mean(jnp.abs(a - b), (1, 2, 3)) * weights
+    )
+    terms = rendering_losses(
         config, gaussians, targets._replace(depths=depths), jnp.asarray(weights), frozen={"lpips": 3.0}
     )
     rendering = Rendering(*(None if leaf is None else np.asarray(leaf) for leaf in shoot(gaussians, targets.cameras)))
@@ -146,7 +191,7 @@ def test_unknown_depth_leaves_gradients_finite_and_known_depth_pulls():
 
     def depth(shift, depths):
         moved = gaussians._replace(means=gaussians.means + shift[None, None])
-        return losses.rendering_losses(config, moved, targets._replace(depths=depths), weights)["depth"]
+        return rendering_losses(config, moved, targets._replace(depths=depths), weights)["depth"]
 
     gradient = jax.grad(depth)(jnp.zeros(3), depths)
     assert np.all(np.isfinite(gradient))
@@ -173,7 +218,7 @@ def test_the_perceptual_term_has_a_gradient():
 
     @jax.jit
     def perceptual(gaussians):
-        return losses.rendering_losses(config, gaussians, targets, weights, frozen={"lpips": network})["perceptual"]
+        return rendering_losses(config, gaussians, targets, weights, frozen={"lpips": network})["perceptual"]
 
     gradients = jax.grad(perceptual)(random_gaussians())
     assert all(np.all(np.isfinite(leaf)) for leaf in gradients)

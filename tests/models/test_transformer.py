@@ -87,7 +87,8 @@ def test_gated_trunk_starts_as_the_identity_with_blocks_that_differ(modulation, 
     assert np.abs(np.asarray(kernel[0] - kernel[1])).max() > 1e-3
 
 
-def test_how_the_trunk_is_run_changes_no_number(inputs):
+@pytest.mark.parametrize("keeps", ["nothing", "products"])
+def test_how_the_trunk_is_run_changes_no_number(inputs, keeps):
     def value_and_gradients(**changes):
         graphdef, shapes = nnx.split(nnx.eval_shape(lambda: make_trunk(**changes)))
         random = np.random.default_rng(0)
@@ -95,6 +96,6 @@ def test_how_the_trunk_is_run_changes_no_number(inputs):
         total = lambda state: jnp.sum(jnp.sin(nnx.merge(graphdef, state)(*map(jnp.asarray, inputs))))  # noqa: E731
         return jax.jit(jax.value_and_grad(total))(state)
 
-    expected, actual = value_and_gradients(), value_and_gradients(remat=True, unroll=True)
+    expected, actual = value_and_gradients(), value_and_gradients(remat=True, unroll=True, remat_keeps=keeps)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -3,7 +3,10 @@
 import random
 import time
 
+import jax
 import numpy as np
+
+import diffgs_jax
 
 
 def test_kills_at_random_moments_lose_nothing(runs, tmp_path, request):
@@ -25,6 +28,8 @@ def test_kills_at_random_moments_lose_nothing(runs, tmp_path, request):
     found, expected = runs.losses(tmp_path / "killed"), runs.losses(tmp_path / "whole")
     assert list(found) == list(expected)
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-6)
+    found, expected = (diffgs_jax.load(tmp_path / name).params for name in ("killed", "whole"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, expected)
 
 
 def newest(checkpoints) -> int:

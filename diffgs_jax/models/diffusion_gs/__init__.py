@@ -57,7 +57,12 @@ def loss(
 
 
 def denoiser(
-    config: DiffusionGSConfig, params: dict[str, Any], views: Views, *, unconditional: bool = False
+    config: DiffusionGSConfig,
+    params: dict[str, Any],
+    views: Views,
+    *,
+    unconditional: bool = False,
+    one_view_at_a_time: bool = False,
 ) -> Denoise:
     """Returns the function that samplers call: `(x_t [b, v, h, w, 3], t [b]) -> Prediction(x0, Gaussians)`.
 
@@ -69,6 +74,7 @@ def denoiser(
             whatever the sampler does to them.
         unconditional: hide the condition from the network, as `condition_dropout` does in training: the other branch
             of `classifier_free_guidance`. Condition views still come out as given.
+        one_view_at_a_time: render the views one after the other, in the memory of one.
     """
     images = jnp.asarray(views.images)
     is_condition = jnp.asarray(views.is_condition)[..., None, None, None]
@@ -79,10 +85,30 @@ def denoiser(
         if unconditional:
             shown = hide_conditions(shown)
         gaussians = predict_gaussians(config, params, shown, t)
-        rendering = render_sharded(gaussians, views.cameras, height=height, width=width, background=config.background)
-        return Prediction(jnp.where(is_condition, images, rendering.image), gaussians)
+
+        def draw(cameras: Cameras) -> Array:
+            return render_sharded(gaussians, cameras, height=height, width=width, background=config.background).image
+
+        if one_view_at_a_time:
+            cameras = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), views.cameras)
+            drawn = jnp.moveaxis(jax.lax.map(draw, cameras), 0, 1)
+        else:
+            drawn = draw(views.cameras)
+        return Prediction(jnp.where(is_condition, images, drawn), gaussians)
 
     return denoise
+
+
+def can_be_guided(config: DiffusionGSConfig) -> bool:
+    """Tells whether the model has learned what `unconditional` asks of it."""
+    return config.losses.condition_dropout > 0
+
+
+def lightened(config: DiffusionGSConfig, params: dict[str, Any]) -> tuple[DiffusionGSConfig, dict[str, Any]]:
+    """Returns the settings and weights of the same model with its trunk in bfloat16: half the memory, fewer digits."""
+    network = dataclasses.replace(config.network, dtype="bfloat16")
+    trunk = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params["trunk"])
+    return dataclasses.replace(config, network=network), {**params, "trunk": trunk}
 
 
 __all__ = [
@@ -96,11 +122,13 @@ __all__ = [
     "LossSchedules",
     "NetworkConfig",
     "Ramp",
+    "can_be_guided",
     "cost",
     "denoiser",
     "frozen",
     "hide_conditions",
     "init",
+    "lightened",
     "loss",
     "predict_gaussians",
     "raw_gaussians",

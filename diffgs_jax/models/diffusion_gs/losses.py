@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps
@@ -13,13 +12,13 @@ from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden, hide_condit
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
-from diffgs_jax.models.diffusion_gs.weighting import TermWeights, min_snr_weights, term_weights
-from diffgs_jax.models.perceptual import load_lpips, lpips, ssim
-from diffgs_jax.rasterizer import Rendering, expected_depth, render_sharded
+from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
+from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, term_weights
+from diffgs_jax.models.perceptual import load_lpips
 
-Metrics = dict[str, Array]
-
-_DROPOUT = 0x636F6E64  # apart from the numbers that split a key, so that other draws do not depend on this one
+# Apart from the numbers that split a key, so that other draws do not depend on these.
+_DROPOUT = 0x636F6E64
+_PICTURES = 0x70696373
 
 
 def frozen(config: DiffusionGSConfig) -> dict[str, Any]:
@@ -83,12 +82,13 @@ def loss(
     def distance() -> tuple[Array, Metrics]:
         value = distance_loss(config, gaussians, inputs)
         nothing = jnp.zeros((), value.dtype)
-        return value, {name: nothing for name in ("denoise", "novel", *_further_terms(config))} | {"distance": value}
+        return value, {name: nothing for name in ("denoise", "novel", *further_terms(config))} | {"distance": value}
 
     def rendered() -> tuple[Array, Metrics]:
-        metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen)
+        pictures = jax.random.fold_in(key, _PICTURES)
+        metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen, pictures)
         value = terms.denoise * metrics["denoise"] + terms.novel * metrics["novel"]
-        for name in _further_terms(config):
+        for name in further_terms(config):
             value += getattr(terms, name) * metrics[name]
         return value, metrics | {"distance": jnp.zeros((), value.dtype)}
 
@@ -97,71 +97,6 @@ def loss(
     else:
         value, metrics = rendered()
     return value, metrics | {"loss": value}
-
-
-def rendering_losses(
-    config: DiffusionGSConfig,
-    gaussians: Gaussians,
-    targets: Views,
-    weights: Float[Array, "2 b v"],
-    terms: TermWeights | None = None,
-    frozen: dict[str, Any] | None = None,
-) -> Metrics:
-    """Returns the terms that compare renderings with the views they should be, none of them times its own weight.
-
-    `denoise` (L_de) and `novel` (L_nv) are mean squared errors of colour; `alpha`, of coverage. Where their weight is
-    not 0, `perceptual` is LPIPS, `ssim` is 1 − SSIM and `depth` the relative error of the depth. All but the first two
-    are sums over both kinds of views, of which `terms.denoise` and `terms.novel` say what they count.
-
-    Args:
-        config: says which terms there are, and the background of targets that carry none.
-        gaussians: `[b, n]`.
-        targets: the views to compare with.
-        weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view, unless
-            samples have weights of their own.
-        terms: weights of the terms at this step; those of the first step by default.
-        frozen: of the function `frozen`.
-    """
-    terms = term_weights(config.losses, 0) if terms is None else terms
-    height, width = targets.images.shape[2:4]
-    background = config.background
-    if targets.background is not None:
-        background = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
-    rendering = render_sharded(gaussians, targets.cameras, height=height, width=width, background=background)
-    squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
-    metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
-    both = terms.denoise * weights[0] + terms.novel * weights[1]
-    metrics |= {name: jnp.zeros((), squared.dtype) for name in _further_terms(config)}
-    if config.losses.alpha and targets.alphas is not None:
-        metrics["alpha"] = jnp.sum(both * jnp.mean((rendering.alpha - targets.alphas) ** 2, axis=(2, 3)))
-    if config.losses.perceptual:
-        pictures = (jnp.asarray(images).reshape(-1, height, width, 3) for images in (rendering.image, targets.images))
-        # A loss can live with the accelerator's fast convolutions, and they are most of this term's time.
-        distances = lpips((frozen or {})["lpips"], *pictures, precision="default")
-        metrics["perceptual"] = jnp.sum(both * distances.reshape(both.shape))
-    if config.losses.ssim:
-        metrics["ssim"] = jnp.sum(both * (1.0 - ssim(rendering.image, targets.images)))
-    if config.losses.depth and targets.depths is not None:
-        metrics["depth"] = jnp.sum(both * depth_errors(rendering, targets.depths))
-    return metrics
-
-
-def depth_errors(rendering: Rendering, depths: Float[Array | np.ndarray, "b v h w"]) -> Float[Array, "b v"]:
-    """Returns the mean of |D̂ − D| / D over the pixels of each view where D is known; 0 if there are none.
-
-    D̂ is the mean z of what is rendered. A pixel counts as far as it is covered, and its coverage is held fixed: what is
-    in the wrong place should move, not fade. Relative, because scenes are as deep as the world and objects are not.
-
-    Args:
-        rendering: `[b, v]`.
-        depths: z, world units, NaN where it is not known.
-    """
-    depths = jnp.asarray(depths)
-    is_known = depths > 0
-    true = jnp.where(is_known, depths, 1.0)
-    relative = jnp.abs(expected_depth(rendering) - true) / true * jax.lax.stop_gradient(rendering.alpha)
-    known = jnp.sum(is_known, axis=(2, 3))
-    return jnp.sum(jnp.where(is_known, relative, 0.0), axis=(2, 3)) / jnp.maximum(known, 1)
 
 
 def distance_loss(config: DiffusionGSConfig, gaussians: Gaussians, views: Views) -> Float[Array, ""]:
@@ -210,8 +145,3 @@ def _per_view(views: Views) -> tuple[Any, Cameras, Any, Any]:
 
 def _take_views(leaf: Array, order: Int32[Array, "b k"]) -> Array:
     return jnp.take_along_axis(leaf, order.reshape(*order.shape, *(1,) * (leaf.ndim - 2)), axis=1)
-
-
-def _further_terms(config: DiffusionGSConfig) -> list[str]:
-    """Returns the terms that are logged beside `denoise` and `novel`: coverage always, others where they count."""
-    return ["alpha", *(name for name in ("perceptual", "ssim", "depth") if getattr(config.losses, name))]

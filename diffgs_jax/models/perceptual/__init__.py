@@ -1,7 +1,7 @@
 """How different two pictures look: LPIPS, and SSIM. Pure functions, differentiable, for losses and for scores."""
 
 from diffgs_jax.models.perceptual.network import LPIPSWeights, Network, features, lpips, smallest_size
-from diffgs_jax.models.perceptual.similarity import ssim
+from diffgs_jax.models.perceptual.similarity import SSIM_WINDOW, ssim, ssim_map
 from diffgs_jax.models.perceptual.weights import (
     cache_folder,
     fingerprint,
@@ -12,6 +12,7 @@ from diffgs_jax.models.perceptual.weights import (
 )
 
 __all__ = [
+    "SSIM_WINDOW",
     "LPIPSWeights",
     "Network",
     "cache_folder",
@@ -23,5 +24,6 @@ __all__ = [
     "save_lpips",
     "smallest_size",
     "ssim",
+    "ssim_map",
     "weights_file",
 ]

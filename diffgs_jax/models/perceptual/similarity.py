@@ -9,6 +9,9 @@ from diffgs_jax.errors import UserError
 _RADIUS = 5  # 3.5 standard deviations of 1.5 pixels, rounded
 _SIGMA = 1.5
 
+SSIM_WINDOW = 2 * _RADIUS + 1
+"""Height and width of a window, pixels."""
+
 
 def ssim(
     predicted: Float[Array | np.ndarray, "*batch h w c"], target: Float[Array | np.ndarray, "*batch h w c"]
@@ -18,6 +21,19 @@ def ssim(
     Gaussian window of standard deviation 1.5 over 11×11 pixels, K₁ = 0.01, K₂ = 0.03, weighted (not sample)
     covariances, data range 1, and only windows that lie wholly inside the picture: what scikit-image computes with
     `gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1`.
+
+    Raises:
+        UserError: if the picture is smaller than a window.
+    """
+    return jnp.mean(ssim_map(predicted, target), axis=(-3, -2, -1))
+
+
+def ssim_map(
+    predicted: Float[Array | np.ndarray, "*batch h w c"], target: Float[Array | np.ndarray, "*batch h w c"]
+) -> Float[Array, "*batch rows columns c"]:
+    """Returns the similarity of every window that lies wholly inside the picture; see `ssim`, which is its mean.
+
+    Element (i, j) is the window over rows i to i + `SSIM_WINDOW` − 1 and as many columns from j.
 
     Raises:
         UserError: if the picture is smaller than a window.
@@ -38,13 +54,12 @@ def ssim(
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return jnp.mean(similarity, axis=(-3, -2, -1))
+    return similarity / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
 
 
 def _window_matrix(size: int) -> Float[np.ndarray, "windows {size}"]:
     """Returns the matrix that takes the Gaussian-weighted mean over every whole window of a row of `size` pixels."""
-    taps = 2 * _RADIUS + 1
+    taps = SSIM_WINDOW
     if size < taps:
         raise UserError(f"SSIM needs pictures of at least {taps} x {taps} pixels, not {size}")
     weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)

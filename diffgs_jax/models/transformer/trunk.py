@@ -1,5 +1,7 @@
 """A stack of blocks: built with `nnx.vmap`, so that parameters have a leading layer axis, and run by `jax.lax.scan`."""
 
+from typing import Literal
+
 import jax
 from flax import nnx
 from jax.typing import DTypeLike
@@ -8,6 +10,9 @@ from jaxtyping import Array, Float
 from diffgs_jax.models.transformer.attention import AttentionKind
 from diffgs_jax.models.transformer.blocks import Block, Modulation
 from diffgs_jax.models.transformer.initialization import Initializers
+
+RematKeeps = Literal["nothing", "products"]
+"""What a rematerialised block keeps for the backward pass, beside its input."""
 
 
 class Trunk(nnx.Module):
@@ -24,6 +29,7 @@ class Trunk(nnx.Module):
         attention: AttentionKind,
         dtype: DTypeLike,
         remat: bool,
+        remat_keeps: RematKeeps = "nothing",
         unroll: bool,
         initializers: Initializers,
         rngs: nnx.Rngs,
@@ -43,6 +49,7 @@ class Trunk(nnx.Module):
             )
 
         self.remat = remat
+        self.remat_keeps = remat_keeps
         self.unroll = unroll
         self.blocks = stack(rngs)
         self.shared = modulation == "shared"
@@ -64,5 +71,7 @@ class Trunk(nnx.Module):
         def step(carry: Array, layer: nnx.State) -> tuple[Array, None]:
             return nnx.merge(graphdef, layer)(carry, signal), None
 
-        body = jax.checkpoint(step) if self.remat else step
+        policies = jax.checkpoint_policies
+        policy = policies.dots_with_no_batch_dims_saveable if self.remat_keeps == "products" else None
+        body = jax.checkpoint(step, policy=policy) if self.remat else step
         return jax.lax.scan(body, tokens, stacked, unroll=self.unroll)[0]

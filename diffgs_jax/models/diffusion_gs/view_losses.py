@@ -1,0 +1,152 @@
+"""Renderings of the Gaussians compared with the views they should be: every term of the loss but L_pd."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from diffgs_jax.geometry import Cameras, Gaussians, Views
+from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+from diffgs_jax.models.diffusion_gs.weighting import TermWeights, term_weights
+from diffgs_jax.models.perceptual import LPIPSWeights, lpips, ssim
+from diffgs_jax.rasterizer import Rendering, expected_depth, render_sharded
+
+Metrics = dict[str, Array]
+
+
+def rendering_losses(
+    config: DiffusionGSConfig,
+    gaussians: Gaussians,
+    targets: Views,
+    weights: Float[Array, "2 b v"],
+    terms: TermWeights | None = None,
+    frozen: dict[str, Any] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Metrics:
+    """Returns the terms that compare renderings with the views they should be, none of them times its own weight.
+
+    `denoise` (L_de) and `novel` (L_nv) are mean squared errors of colour; `alpha`, of coverage. Where their weight is
+    not 0, `perceptual` is LPIPS, `ssim` is 1 − SSIM and `depth` the relative error of the depth. All but the first two
+    are sums over both kinds of views, of which `terms.denoise` and `terms.novel` say what they count.
+
+    Args:
+        config: says which terms there are, and the background of targets that carry none.
+        gaussians: `[b, n]`.
+        targets: the views to compare with.
+        weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view, unless
+            samples have weights of their own.
+        terms: weights of the terms at this step; those of the first step by default.
+        frozen: of the function `frozen`.
+        key: draws the pictures that LPIPS looks at, if not all of them.
+    """
+    terms = term_weights(config.losses, 0) if terms is None else terms
+    height, width = targets.images.shape[2:4]
+    background = config.background
+    if targets.background is not None:
+        background = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
+    rendering = render_in_groups(
+        gaussians, targets.cameras, config.losses.views_at_once, height=height, width=width, background=background
+    )
+    squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
+    metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
+    both = terms.denoise * weights[0] + terms.novel * weights[1]
+    metrics |= {name: jnp.zeros((), squared.dtype) for name in further_terms(config)}
+    if config.losses.alpha and targets.alphas is not None:
+        metrics["alpha"] = jnp.sum(both * jnp.mean((rendering.alpha - targets.alphas) ** 2, axis=(2, 3)))
+    if config.losses.perceptual:
+        metrics["perceptual"] = perceptual_distance(
+            (frozen or {})["lpips"], rendering.image, targets.images, both, config.losses.perceptual_pictures, key
+        )
+    if config.losses.ssim:
+        metrics["ssim"] = jnp.sum(both * (1.0 - ssim(rendering.image, targets.images)))
+    if config.losses.depth and targets.depths is not None:
+        metrics["depth"] = jnp.sum(both * depth_errors(rendering, targets.depths))
+    return metrics
+
+
+def perceptual_distance(
+    weights: LPIPSWeights,
+    rendered: Float[Array, "b v h w 3"],
+    targets: Float[Array | np.ndarray, "b v h w 3"],
+    shares: Float[Array, "b v"],
+    pictures: int = 0,
+    key: PRNGKeyArray | None = None,
+) -> Float[Array, ""]:
+    """Returns the sum of LPIPS (VGG16) over views, each times its share, or an unbiased estimate of it.
+
+    Args:
+        weights: of `load_lpips("vgg")`.
+        rendered: the views as they are.
+        targets: as they should be.
+        shares: what each counts.
+        pictures: how many to look at, drawn with equal chances and without replacement; 0 for all.
+        key: draws them.
+    """
+    total, size = shares.size, rendered.shape[2:]
+    pairs, of_pairs = (rendered.reshape(-1, *size), jnp.asarray(targets).reshape(-1, *size)), shares.reshape(-1)
+    if pictures and pictures < total and key is not None:
+        chosen = jax.random.permutation(key, total)[:pictures]
+        pairs, of_pairs = jax.tree.map(lambda leaf: leaf[chosen], pairs), of_pairs[chosen] * (total / pictures)
+    # A loss can live with the accelerator's fast convolutions, and they are most of this term's time.
+    return jnp.sum(of_pairs * lpips(weights, *pairs, precision="default"))
+
+
+def render_in_groups(
+    gaussians: Gaussians, cameras: Cameras, views_at_once: int, *, background: float | Array, **settings: Any
+) -> Rendering:
+    """Renders the views of samples some at a time, each group once more in the backward pass instead of being kept.
+
+    If groups do not divide the views, the last view is rendered again to fill the last group.
+
+    Args:
+        gaussians: `[b, n]`.
+        cameras: `[b, v]`.
+        views_at_once: views in a group; 0 for all in one, kept for the backward pass.
+        background: a grey level, or colours `[b, v, 3]`.
+        settings: the others of `render_sharded`.
+    """
+    count = cameras.intrinsics.shape[1]
+    behind = background if isinstance(background, jax.Array) and background.ndim else None
+    if not 0 < views_at_once < count:
+        return render_sharded(gaussians, cameras, background=background, **settings)
+    groups = -(-count // views_at_once)
+    order = jnp.minimum(jnp.arange(groups * views_at_once), count - 1).reshape(groups, views_at_once)
+
+    @jax.checkpoint
+    def render_group(some: tuple[Cameras, Array | None]) -> Rendering:
+        cameras, colours = some
+        return render_sharded(gaussians, cameras, background=background if colours is None else colours, **settings)
+
+    views = jax.tree.map(lambda leaf: jnp.moveaxis(jnp.asarray(leaf)[:, order], 1, 0), (cameras, behind))
+    rendering = jax.lax.map(render_group, views)
+
+    def join(leaf: Array) -> Array:
+        joined = jnp.moveaxis(leaf, 0, 1)
+        return joined.reshape(joined.shape[0], -1, *joined.shape[3:])[:, :count]
+
+    return jax.tree.map(join, rendering)
+
+
+def depth_errors(rendering: Rendering, depths: Float[Array | np.ndarray, "b v h w"]) -> Float[Array, "b v"]:
+    """Returns the mean of |D̂ − D| / D over the pixels of each view where D is known; 0 if there are none.
+
+    D̂ is the mean z of what is rendered. A pixel counts as far as it is covered, and its coverage is held fixed: what is
+    in the wrong place should move, not fade. Relative, because scenes are as deep as the world and objects are not.
+
+    Args:
+        rendering: `[b, v]`.
+        depths: z, world units, NaN where it is not known.
+    """
+    depths = jnp.asarray(depths)
+    is_known = depths > 0
+    true = jnp.where(is_known, depths, 1.0)
+    relative = jnp.abs(expected_depth(rendering) - true) / true * jax.lax.stop_gradient(rendering.alpha)
+    known = jnp.sum(is_known, axis=(2, 3))
+    return jnp.sum(jnp.where(is_known, relative, 0.0), axis=(2, 3)) / jnp.maximum(known, 1)
+
+
+def further_terms(config: DiffusionGSConfig) -> list[str]:
+    """Returns the terms that are logged beside `denoise` and `novel`: coverage always, others where they count."""
+    return ["alpha", *(name for name in ("perceptual", "ssim", "depth") if getattr(config.losses, name))]
