@@ -11,10 +11,24 @@ import cattrs
 
 from diffgs_jax import command_line
 from diffgs_jax.data import DataConfig
+from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import ObjectRig
+from diffgs_jax.interop import FOREGROUND_RATIO
 from diffgs_jax.models import KINDS, ModelConfig
 from diffgs_jax.training.config import ClusterConfig, MeshConfig, OptimizerConfig, RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How the model is sampled from when the caller does not say."""
+
+    sampler: SamplerKind = "ddim"
+    """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published."""
+    steps: int = 30
+    """Denoiser calls."""
+    foreground_ratio: float = FOREGROUND_RATIO
+    """An object's larger side over the side of the view, as in the views that the model was trained on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +45,8 @@ class TrainConfig:
     """How long, and what is written."""
     rig: ObjectRig = ObjectRig()
     """The cameras that sampling uses for a picture without a pose."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How the model is sampled from when the caller does not say."""
     mesh: MeshConfig = MeshConfig()
     """How devices share the work."""
     cluster: ClusterConfig = ClusterConfig()

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from diffgs_jax.config import TrainConfig, from_dict
 from diffgs_jax.diffusion import Prediction, Sampler, SamplerKind, make_sampler, make_schedule, sample
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, condition_camera, denoised_cameras
-from diffgs_jax.interop import FOREGROUND_RATIO, load_picture
+from diffgs_jax.interop import load_picture
 
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parent / "checkpoints" / "furniture"
 """The checkpoint that comes with the package."""
@@ -65,10 +65,10 @@ class Pipeline:
         image: str | os.PathLike[str] | np.ndarray,
         *,
         seed: int = 0,
-        steps: int = 30,
-        sampler: SamplerKind = "ddim",
+        steps: int | None = None,
+        sampler: SamplerKind | None = None,
         elevation: float | None = None,
-        foreground_ratio: float | None = FOREGROUND_RATIO,
+        foreground_ratio: float | Literal["model"] | None = "model",
         on_step: Callable[[int], object] | None = None,
     ) -> Result:
         """Turns a picture of one object into 3D Gaussians.
@@ -80,12 +80,13 @@ class Pipeline:
             image: path of a PNG, JPEG or WebP with a transparent or plain background, or pixels `[h, w, 3 or 4]`,
                 uint8 or floats in [0, 1].
             seed: of the noise, 0 to 2³² − 1.
-            steps: denoiser calls, from 1 to the length of the schedule.
-            sampler: `ddim` or `dpm` (deterministic given the first noise), or `ddpm` (ancestral, as published).
+            steps: denoiser calls, from 1 to the length of the schedule; as many as the model's config says if None.
+            sampler: `ddim` or `dpm` (deterministic given the first noise), or `ddpm` (ancestral, as published); what
+                the model's config says if None.
             elevation: of the camera that took the picture above the object's horizon, degrees in [−90, 90]; what the
                 model takes an unposed picture's to be (20° as a rule) if None.
-            foreground_ratio: the object's larger side over the side of the view that the model is shown; None keeps
-                the picture's own framing.
+            foreground_ratio: the object's larger side over the side of the view that the model is shown; "model" takes
+                what the model was trained with; None keeps the picture's own framing.
             on_step: called with the number of steps done, for a progress bar: with 0 once the picture is accepted and
                 compilation may begin, then after every step.
 
@@ -98,11 +99,16 @@ class Pipeline:
             raise UserError(f"the seed must be from 0 to {2**32 - 1}, not {seed}")
         if elevation is not None and not -90 <= elevation <= 90:
             raise UserError(f"the elevation must be from -90 to 90 degrees, not {elevation}")
-        table = make_sampler(make_schedule(config.model.diffusion.schedule), sampler, steps)
+        usual = config.sampling
+        table = make_sampler(
+            make_schedule(config.model.diffusion.schedule),
+            usual.sampler if sampler is None else sampler,
+            usual.steps if steps is None else steps,
+        )
         picture = load_picture(
             image,
             resolution=config.data.resolution,
-            foreground_ratio=foreground_ratio,
+            foreground_ratio=usual.foreground_ratio if foreground_ratio == "model" else foreground_ratio,
             background=config.model.background,
             smallest_side=config.model.network.patch_size,
         )

@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Generator
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -18,7 +19,6 @@ from diffgs_jax import command_line
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.interop import (
-    FOREGROUND_RATIO,
     check_turntable,
     render_turntable,
     write_contact_sheet,
@@ -38,16 +38,18 @@ class Options:
     """Folder for gaussians.ply, turntable.mp4 and views.png; created if need be."""
     checkpoint: pathlib.Path | None = None
     """Folder of a training run or of its checkpoints; by default the model that comes with the package."""
-    steps: int = 30
-    """Denoising steps: more take longer, and the best number depends on the sampler."""
-    sampler: SamplerKind = "ddim"
-    """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published."""
+    steps: int | None = None
+    """Denoising steps: more take longer, and the best number depends on the sampler; by default the model's, 30."""
+    sampler: SamplerKind | None = None
+    """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published. By default the
+    model's, `ddim` unless it was imported."""
     elevation: float | None = None
     """How far above the object's horizon the camera was, degrees; by default the model's, 20."""
     seed: int = 0
     """Of the noise: another seed imagines another unseen side."""
-    foreground_ratio: float | None = FOREGROUND_RATIO
-    """The object's larger side over the side of the view the model is shown; None keeps the picture's framing."""
+    foreground_ratio: float | Literal["model"] | None = "model"
+    """The object's larger side over the side of the view the model is shown; `model` takes what the model was trained
+    with, None keeps the picture's framing."""
     frames: int = 48
     """Frames of the turntable; 0 writes none."""
     turntable_size: int = 256
@@ -71,12 +73,13 @@ def run(options: Options) -> None:
     with filled_folder(options.out) as folder:
         # The picture becomes Gaussians
         pipeline = load(options.checkpoint)
+        steps = pipeline.config.sampling.steps if options.steps is None else options.steps
         with contextlib.ExitStack() as stack:
             bars: list[tqdm] = []
 
             def on_step(done: int) -> None:
                 if not bars:  # opened late: an unusable picture is told in one line, without a bar above it
-                    bars.append(stack.enter_context(tqdm(total=options.steps, desc="compiling", unit="step")))
+                    bars.append(stack.enter_context(tqdm(total=steps, desc="compiling", unit="step")))
                 if done:
                     bars[0].set_description("sampling", refresh=False)
                     bars[0].update(done - bars[0].n)
@@ -84,7 +87,7 @@ def run(options: Options) -> None:
             result: Result = pipeline(
                 options.image,
                 seed=options.seed,
-                steps=options.steps,
+                steps=steps,
                 sampler=options.sampler,
                 elevation=options.elevation,
                 foreground_ratio=options.foreground_ratio,

@@ -145,7 +145,7 @@ def test_bad_options(checkpoint, picture, tmp_path, capsys, more, message):
     [
         (["--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'"),
         (["--stepz", "3"], "Unrecognized options: --stepz"),
-        (["--steps", "abc"], "--steps: invalid literal for int() with base 10: 'abc'"),
+        (["--steps", "abc"], "invalid literal for int() with base 10: 'abc'"),
     ],
 )
 def test_options_that_do_not_parse(checkpoint, picture, tmp_path, capsys, more, message):
