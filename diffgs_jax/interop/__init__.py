@@ -15,12 +15,14 @@ from diffgs_jax.interop.pictures import (
 from diffgs_jax.interop.ply import read_ply, write_ply
 from diffgs_jax.interop.splat import read_splat, write_splat
 from diffgs_jax.interop.spz import read_spz, write_spz
+from diffgs_jax.interop.torch_file import LeftOut, load_torch
 from diffgs_jax.interop.turntable import check_turntable, render_turntable, write_video
 
 __all__ = [
     "FOREGROUND_RATIO",
     "SPLAT_SUFFIXES",
     "Box",
+    "LeftOut",
     "Picture",
     "Sphere",
     "check_turntable",
@@ -29,6 +31,7 @@ __all__ = [
     "import_open_diffusiongs",
     "isolate_object",
     "load_picture",
+    "load_torch",
     "read_gaussians",
     "read_picture",
     "read_ply",

@@ -24,11 +24,11 @@ from diffgs_jax.data.sources._files import image_size, load_json, read_bytes, sp
 from diffgs_jax.data.sources._lenses import Lens
 from diffgs_jax.data.sources._photographs import Photograph, scene_record
 from diffgs_jax.data.sources._pictures import decode_picture
-from diffgs_jax.data.sources._torch_file import load_torch
 from diffgs_jax.data.sources.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.data.sources.options import SourceOptions
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.interop import load_torch
 
 SOURCE = "RealEstate10K (Zhou et al. 2018)"
 

@@ -163,30 +163,6 @@ def test_a_chunk_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "flag").exists()
 
 
-def test_tensors_of_every_layout_are_read_as_torch_reads_them(tmp_path):
-    torch = pytest.importorskip("torch")
-    from diffgs_jax.data.sources._torch_file import load_torch
-
-    base = torch.arange(60, dtype=torch.float64).reshape(3, 4, 5)
-    tensors = {
-        "view": base[1:, ::2],
-        "turned": base.permute(2, 0, 1),
-        "empty": base[:0],
-        "scalar": base[2, 3, 4],
-        "shared": base[0],
-        **{
-            str(kind): torch.ones(3).to(kind)
-            for kind in (torch.uint8, torch.int16, torch.half, torch.bool, torch.int64)
-        },
-    }
-    torch.save({"nested": [tensors, ("text", 1, 2.5, None, True)]}, tmp_path / "a.pt")
-    found, rest = load_torch(tmp_path / "a.pt")["nested"]
-    assert rest == ("text", 1, 2.5, None, True)
-    for name, tensor in tensors.items():
-        np.testing.assert_array_equal(found[name], tensor.numpy())
-        assert found[name].dtype == tensor.numpy().dtype
-
-
 def test_the_evaluation_index(tmp_path):
     index = {"a": {"context": [3, 50], "target": [10, 20, 30], "overlap": 0.5}, "b": None}
     (tmp_path / "index.json").write_text(json.dumps(index))
