@@ -62,9 +62,9 @@ def main(options: Options) -> None:
     )
     rows = []
     for path in options.images:
-        gaussians, views = pipeline(path, seed=options.seed, steps=options.steps, sampler=options.sampler)
-        seen = jax.image.resize(views.images[0, 0], (options.size, options.size, 3), "bilinear")
-        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(gaussians))]))
+        result = pipeline(path, seed=options.seed, steps=options.steps, sampler=options.sampler)
+        seen = jax.image.resize(result.views.images[0, 0], (options.size, options.size, 3), "bilinear")
+        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.gaussians))]))
     picture = np.clip(tile_images(np.stack(rows)), 0.0, 1.0)
     imageio.imwrite(options.out, (picture * 255 + 0.5).astype(np.uint8))
     print(f"{options.out}: {len(rows)} pictures")

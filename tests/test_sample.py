@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from diffgs_jax import models, training
+from diffgs_jax.conditions import Condition, views_to_denoise
 from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import condition_camera
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
-from diffgs_jax.pipeline import load, views_to_denoise
+from diffgs_jax.pipeline import load
 from diffgs_jax.sample import main
 
 TINY = TrainConfig(
@@ -69,9 +71,11 @@ def test_end_to_end_and_the_same_bytes_again(checkpoint, pipeline, picture, tmp_
     contents = []
     for name in ("first", "second"):
         main(command(checkpoint, picture, tmp_path / name, "--seed", "3"))
-        monkeypatch.setattr("diffgs_jax.sample.load", lambda _: pipeline)  # compiled by another test, at another time
+        monkeypatch.setattr(
+            "diffgs_jax.sample.load", lambda *_, **__: pipeline
+        )  # compiled by another test, at another time
         files = sorted((tmp_path / name).iterdir())
-        assert [path.name for path in files] == ["gaussians.ply", "turntable.mp4", "views.png"]
+        assert [path.name for path in files] == ["gaussians.ply", "sample.json", "turntable.mp4", "views.png"]
         contents.append([path.read_bytes() for path in files])
     assert contents[0] == contents[1]
     vertex = plyfile.PlyData.read(tmp_path / "first" / "gaussians.ply")["vertex"]
@@ -85,7 +89,9 @@ def test_call_is_a_function_of_its_arguments(pipeline, picture):
     assert done == [0, 1, 2]
     again = pipeline(picture, steps=2, seed=1)
     assert done == [0, 1, 2]  # the listener is gone
-    for ours, theirs in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves((first.gaussians, first.views)), jax.tree.leaves((again.gaussians, again.views)), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
     other = pipeline(picture, steps=2, seed=2)
     assert np.abs(other.gaussians.sh - first.gaussians.sh).max() > 0
@@ -105,7 +111,7 @@ def test_the_condition_view_is_the_framed_picture(pipeline, picture):
 
 
 def test_cameras_are_the_rigs():
-    views = views_to_denoise(np.zeros((8, 8, 3), np.float32), TINY.rig)
+    views = views_to_denoise(Condition(np.zeros((1, 8, 8, 3), np.float32), condition_camera(TINY.rig)), TINY.rig)
     centers = views.cameras.camera_to_world[0, :, :3, 3]
     np.testing.assert_allclose(np.linalg.norm(centers, axis=-1), 2.7, rtol=1e-6)
     azimuths = np.degrees(np.arctan2(centers[:, 1], centers[:, 0])) % 360
@@ -172,7 +178,7 @@ def test_bad_pictures(checkpoint, tmp_path, capsys):
     Image.fromarray(noise).save(paths["busy"])
     expected = {
         "missing": (2, "cannot read"),
-        "text": (1, "not a PNG, JPEG or WebP"),
+        "text": (1, "a text file, not a PNG"),
         "small": (1, "smaller than a patch of the model (8×8)"),
         "clear": (1, "fully transparent"),
         "busy": (1, "busy background"),
@@ -215,9 +221,9 @@ def test_what_is_there_stays_when_sampling_fails(checkpoint, tmp_path, capsys):
 
 
 def test_without_a_film(checkpoint, pipeline, picture, tmp_path, monkeypatch):
-    monkeypatch.setattr("diffgs_jax.sample.load", lambda _: pipeline)
+    monkeypatch.setattr("diffgs_jax.sample.load", lambda *_, **__: pipeline)
     main([*command(checkpoint, picture, tmp_path / "out"), "--frames", "0"])
-    assert sorted(os.listdir(tmp_path / "out")) == ["gaussians.ply", "views.png"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["gaussians.ply", "sample.json", "views.png"]
 
 
 def test_as_a_program(picture, tmp_path):

@@ -1,29 +1,36 @@
 """Other people's pictures and weights in, files for other tools out."""
 
+from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop.cleaning import Box, Sphere, clean_gaussians
 from diffgs_jax.interop.contact_sheet import write_contact_sheet
 from diffgs_jax.interop.files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
+from diffgs_jax.interop.matting import Matting, isolate_object
 from diffgs_jax.interop.open_diffusiongs import import_open_diffusiongs
-from diffgs_jax.interop.pictures import (
-    FOREGROUND_RATIO,
-    Picture,
-    frame_object,
-    isolate_object,
-    load_picture,
-    read_picture,
+from diffgs_jax.interop.open_diffusiongs_files import (
+    PUBLISHED_RIG,
+    PublishedNetwork,
+    read_camera_template,
+    read_open_diffusiongs,
 )
+from diffgs_jax.interop.picture_files import PICTURE_SUFFIXES, read_picture
+from diffgs_jax.interop.pictures import FOREGROUND_RATIO, Picture, frame_object, load_picture
 from diffgs_jax.interop.ply import read_ply, write_ply
 from diffgs_jax.interop.splat import read_splat, write_splat
 from diffgs_jax.interop.spz import read_spz, write_spz
 from diffgs_jax.interop.torch_file import LeftOut, load_torch
+from diffgs_jax.interop.trajectory import render_trajectory
 from diffgs_jax.interop.turntable import check_turntable, render_turntable, write_video
 
 __all__ = [
     "FOREGROUND_RATIO",
+    "PICTURE_SUFFIXES",
+    "PUBLISHED_RIG",
     "SPLAT_SUFFIXES",
     "Box",
     "LeftOut",
+    "Matting",
     "Picture",
+    "PublishedNetwork",
     "Sphere",
     "check_turntable",
     "clean_gaussians",
@@ -32,11 +39,14 @@ __all__ = [
     "isolate_object",
     "load_picture",
     "load_torch",
+    "read_camera_template",
     "read_gaussians",
+    "read_open_diffusiongs",
     "read_picture",
     "read_ply",
     "read_splat",
     "read_spz",
+    "render_trajectory",
     "render_turntable",
     "write_contact_sheet",
     "write_gaussians",
@@ -44,4 +54,5 @@ __all__ = [
     "write_splat",
     "write_spz",
     "write_video",
+    "written_beside",
 ]

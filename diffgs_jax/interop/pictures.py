@@ -5,24 +5,21 @@ compositing on a background B is `premultiplied + (1 − alpha)·B`.
 """
 
 import os
-import struct
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from jaxtyping import Float
+from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.interop._matting import cover_of_plain_background, without_specks
+from diffgs_jax.interop.matting import FAINT, Matting, isolate_object
+from diffgs_jax.interop.picture_files import picture_array, read_picture
 
 FOREGROUND_RATIO = 0.72
 """The larger side of an object over the side of the picture: the median over views of 725 pieces of furniture rendered
 in the object frame (distance 2.7, 50°), half of which lie between 0.65 and 0.77. A bounding sphere would fill 0.86."""
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
 _LARGEST_SIDE = 2048  # what is larger is averaged down while it still is bytes
-_FAINT = 0.05  # alpha under which a pixel does not count as part of the object
 
 
 class Picture(NamedTuple):
@@ -44,22 +41,26 @@ def load_picture(
     foreground_ratio: float | None = FOREGROUND_RATIO,
     background: float = 1.0,
     smallest_side: int = 1,
+    matting: Matting = "auto",
+    matting_model: str | os.PathLike[str] | None = None,
 ) -> Picture:
     """Reads a picture, isolates its object and frames it: `read_picture`, `isolate_object`, `frame_object`.
 
     Args:
-        source: the path of a PNG, JPEG or WebP; or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
+        source: the path of a picture; or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
         resolution: side of the square result, pixels.
         foreground_ratio: see `frame_object`.
         background: grey level in [0, 1] to composite on.
         smallest_side: pixels; a picture or an object smaller than this is refused. The model's patch.
+        matting: who tells the object from its background; see `Matting`.
+        matting_model: the ONNX file of "isnet", which "auto" falls back on.
 
     Raises:
-        UserError: if the file is missing or cannot be read.
-        DataError: if it is not a picture, too small, empty, or has neither a cut-out nor a plain background.
+        UserError: if the file is missing or cannot be read, or the matting is not to be had.
+        DataError: if it is not a picture, too small, empty, or its object cannot be told from its background.
     """
     if isinstance(source, np.ndarray):
-        name, pixels = "the picture", _pixels_of_array(source)
+        name, pixels = "the picture", picture_array(source)
     else:
         name, pixels = str(source), read_picture(source)
     height, width = pixels.shape[:2]
@@ -69,76 +70,11 @@ def load_picture(
     shrink = -(-max(height, width) // _LARGEST_SIDE)
     if shrink > 1:  # averaged premultiplied, inside Pillow
         pixels = np.array(Image.fromarray(pixels).reduce(shrink))
-    premultiplied = isolate_object(pixels, name=name)
+    premultiplied = isolate_object(pixels, name=name, matting=matting, matting_model=matting_model)
     top, bottom, left, right = bounding_box(premultiplied[..., 3])
     if shrink * max(bottom - top, right - left) < smallest_side:
         raise DataError(f"the object in {name} is {right - left}×{bottom - top} pixels, {too_small}")
     return frame_object(premultiplied, resolution=resolution, foreground_ratio=foreground_ratio, background=background)
-
-
-def read_picture(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 4"]:
-    """Reads a PNG, JPEG or WebP of any mode as RGBA bytes, turned upright by its EXIF orientation.
-
-    Colours are not premultiplied. Grey, palette, CMYK and 16-bit files become 8-bit RGBA; of an animation the first
-    frame is read.
-
-    Raises:
-        UserError: if the file is missing or cannot be read.
-        DataError: if it is not a PNG, JPEG or WebP, or is damaged.
-    """
-    path = Path(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"cannot read the picture {path}: {error.strerror or error}") from error
-    with file:
-        try:
-            with Image.open(file, formats=_FORMATS) as picture:
-                picture.load()
-                return _rgba(ImageOps.exif_transpose(picture))
-        except Image.UnidentifiedImageError as error:
-            raise DataError(f"{path} is not a PNG, JPEG or WebP picture") from error
-        except Image.DecompressionBombError as error:
-            raise DataError(f"{path} has too many pixels; make it smaller first") from error
-        # What Pillow's decoders let out when a file is damaged; none of it tells the user more than that.
-        except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error) as error:
-            raise DataError(f"{path} is damaged and cannot be decoded ({error})") from error
-
-
-def isolate_object(pixels: UInt8[np.ndarray, "h w 4"], *, name: str = "the picture") -> Float[np.ndarray, "h w 4"]:
-    """Returns the object alone, premultiplied: by its alpha where the picture has one, else off a plain background.
-
-    A picture has an alpha when its most opaque pixel is at least twice as opaque as its least. A background is plain
-    when most of the picture's border has one colour, or one that changes linearly; only what is connected to the
-    border is removed, so a white label in front of white stays, and a closed hole that shows the background stays
-    filled. A shadow counts as part of the object.
-
-    Args:
-        pixels: RGBA bytes, not premultiplied.
-        name: of the picture, for messages.
-
-    Raises:
-        DataError: if nothing is visible, or the background is busy.
-    """
-    colour, alpha = pixels[..., :3].astype(np.float32) / 255, pixels[..., 3].astype(np.float32) / 255
-    if alpha.max() < _FAINT:
-        raise DataError(f"{name} is fully transparent: there is no object to see")
-    premultiplied = np.concatenate([colour * alpha[..., None], alpha[..., None]], axis=-1)
-    if alpha.min() < 0.5 * alpha.max():
-        return premultiplied * without_specks(alpha >= _FAINT)[..., None]
-
-    opaque = premultiplied[..., :3] + (1 - alpha[..., None])
-    matte = cover_of_plain_background(opaque)
-    if matte is None:
-        raise DataError(
-            f"{name} has a busy background: supply a cut-out (a PNG or WebP with a transparent background) "
-            "or a picture of the object in front of one plain colour"
-        )
-    if matte.cover.max() < _FAINT:
-        raise DataError(f"{name} shows no object: all of it has the colour of its border")
-    # I = F·a + B·(1 − a), solved for F·a: the soft edge loses the background's tint.
-    cover = matte.cover[..., None]
-    return np.concatenate([np.clip(opaque - (1 - cover) * matte.background, 0, cover), cover], axis=-1)
 
 
 def frame_object(
@@ -187,7 +123,7 @@ def bounding_box(alpha: Float[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
     Raises:
         ValueError: if nothing is visible.
     """
-    visible = alpha >= _FAINT
+    visible = alpha >= FAINT
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     if not len(rows):
         raise ValueError("nothing is visible")
@@ -207,27 +143,3 @@ def _resampling(size: int, start: float, step: float, count: int) -> Float[np.nd
     else:
         weights = np.clip(1 - np.abs(begin + step / 2 - (pixels + 0.5)), 0, None)
     return weights.astype(np.float32)
-
-
-def _rgba(picture: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
-    """Converts any mode; Pillow itself would clip 16-bit grey at 255."""
-    if picture.mode.startswith("I"):
-        deep = np.asarray(picture).astype(np.int64)
-        grey = np.clip(np.round(deep / 257), 0, 255).astype(np.uint8)
-        alpha = np.where(deep == picture.info.get("transparency", -1), 0, 255).astype(np.uint8)
-        return np.stack([grey, grey, grey, alpha], axis=-1)
-    return np.array(picture.convert("RGBA"))
-
-
-def _pixels_of_array(array: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
-    if array.ndim != 3 or array.shape[-1] not in (3, 4) or 0 in array.shape:
-        raise DataError(f"a picture given as an array is [h, w, 3 or 4], not {list(array.shape)}")
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.all((array >= 0) & (array <= 1)):
-            raise DataError("a picture given as floats has values in [0, 1]")
-        array = np.round(array * 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise DataError(f"a picture given as an array is uint8 or floats, not {array.dtype}")
-    if array.shape[-1] == 4:
-        return array
-    return np.concatenate([array, np.full_like(array[..., :1], 255)], axis=-1)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import imageio.v3 as imageio
 import numpy as np
 from jaxtyping import Float
-from tensorboardX import SummaryWriter
 
 from diffgs_jax.errors import UserError
 
@@ -18,12 +17,12 @@ class RunLog(NamedTuple):
 
     Attributes:
         folder: of the run.
-        board: TensorBoard's writer.
+        board: TensorBoard's `SummaryWriter`.
         tracker: a run of Weights & Biases, or None.
     """
 
     folder: pathlib.Path
-    board: SummaryWriter
+    board: Any
     tracker: Any = None
 
 
@@ -41,6 +40,9 @@ def open_log(
     Raises:
         UserError: if Weights & Biases is asked for and not installed.
     """
+    # Here, because it brings torch along where that is installed: seconds that nobody who samples should wait.
+    from tensorboardX import SummaryWriter
+
     tracker = _open_tracker(folder, wandb_project, config) if wandb_project else None
     folder = pathlib.Path(folder)
     metrics = folder / "metrics.jsonl"

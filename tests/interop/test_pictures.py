@@ -293,7 +293,7 @@ def test_nothing_but_background(tmp_path):
 
 def test_busy_background(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    with pytest.raises(DataError, match="busy background: supply a cut-out"):
+    with pytest.raises(DataError, match="busy background: give a cut-out"):
         load_picture(save(tmp_path, "a.png", noise), resolution=64)
 
 

@@ -74,7 +74,9 @@ def scene_record(uid: str, photographs: Sequence[Photograph], options: SourceOpt
     return Record(uid, "scene", images, cameras, maps=_maps(depths))
 
 
-def object_record(uid: str, photographs: Sequence[Photograph], options: SourceOptions) -> Record:
+def object_record(
+    uid: str, photographs: Sequence[Photograph], options: SourceOptions, *, in_object_frame: bool = False
+) -> Record:
     """Returns a record of an object that stands in all photographs, without its background, in the object frame.
 
     The views are cut to one field of view about the optical axis, the smallest that holds the object in all of them,
@@ -84,12 +86,13 @@ def object_record(uid: str, photographs: Sequence[Photograph], options: SourceOp
         uid: of the record.
         photographs: RGBA, transparent where the object is not.
         options: of all sources.
+        in_object_frame: the poses are in the object frame already, and stay as they are.
 
     Raises:
         DataError: if a photograph cannot be read or has no alpha, a camera is wrong, or the silhouettes contradict
             each other.
     """
-    poses = upright(_poses(photographs))
+    poses = _poses(photographs) if in_object_frame else upright(_poses(photographs))
     pictures, lenses = [], []
     for photograph in photographs:
         pixels = photograph.read()
@@ -112,7 +115,7 @@ def object_record(uid: str, photographs: Sequence[Photograph], options: SourceOp
         images.append(encode_picture(shrink(view, options.size), options.quality))
         depths.append(_depth(photograph, window, side, options))
     cameras = Cameras(poses.astype(np.float32), np.asarray(windows, np.float32))
-    offset, scale = frame_from_silhouettes(masks, cameras)
+    offset, scale = (np.zeros(3), 1.0) if in_object_frame else frame_from_silhouettes(masks, cameras)
     scaled = [depth if depth is None else depth * np.float32(scale) for depth in depths]
     return Record(uid, "object", images, move_world(cameras, offset, scale), maps=_maps(scaled))
 

@@ -7,6 +7,9 @@
 k1…, p1, p2, or camera_angle_x) are those of the frame where it has any, of the file otherwise. `mask_path` and
 `depth_file_path` (16 bits, millimetres unless `depth_unit_scale_factor` says otherwise) are nerfstudio's.
 
+`"object_frame": true`, which is ours alone, says that the poses are in the object frame already (its centre at the
+origin, its bounding sphere of radius 1, z up), where they would otherwise be brought into it by the silhouettes.
+
 A capture whose pictures have masks, or are partly transparent, is an object: its background is removed and it is
 brought into the object frame. Any other is a scene. One record is one capture.
 
@@ -16,10 +19,11 @@ Source: nerfstudio's "data conventions".
 import functools
 import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from diffgs_jax.data.records import Record
@@ -32,11 +36,17 @@ from diffgs_jax.data.sources.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.data.sources.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
 
+CutOut = Callable[[UInt8[np.ndarray, "h w c"], str], UInt8[np.ndarray, "h w 4"]]
+"""Makes RGBA of a picture of an object, RGB or RGBA, given its name for messages."""
+
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp", ".JPG", ".PNG")
 
 
 def read_transforms(
-    path: pathlib.Path, options: SourceOptions | None = None, domain: Literal["object", "scene"] | None = None
+    path: pathlib.Path,
+    options: SourceOptions | None = None,
+    domain: Literal["object", "scene"] | None = None,
+    cut_out: CutOut | None = None,
 ) -> LazyRecords:
     """Reads captures, one at a time.
 
@@ -44,6 +54,7 @@ def read_transforms(
         path: a `transforms.json`, a capture's folder, or a folder of captures, however deep.
         options: of all sources.
         domain: what the captures show; None decides by their transparency.
+        cut_out: what removes the background of objects' pictures; by default they must come without one.
 
     Raises:
         UserError: if there is no transforms file.
@@ -51,7 +62,7 @@ def read_transforms(
     captures = find_captures(path)
     if not captures:
         raise UserError(f"{path} holds no transforms.json")
-    return LazyRecords(_items(captures, path, options or SourceOptions(), domain))
+    return LazyRecords(_items(captures, path, options or SourceOptions(), domain, cut_out))
 
 
 def find_captures(path: pathlib.Path) -> dict[pathlib.Path, list[pathlib.Path]]:
@@ -72,15 +83,20 @@ def _items(
     root: pathlib.Path,
     options: SourceOptions,
     domain: Literal["object", "scene"] | None,
+    cut_out: CutOut | None,
 ) -> Iterator[LazyRecord]:
     for folder, files in captures.items():
         relative = "." if root.is_file() else folder.relative_to(root).as_posix()
         uid = folder.resolve().name if relative == "." else relative
-        yield LazyRecord(uid, str(files[0]), functools.partial(_read, uid, files, options, domain))
+        yield LazyRecord(uid, str(files[0]), functools.partial(_read, uid, files, options, domain, cut_out))
 
 
 def _read(
-    uid: str, files: list[pathlib.Path], options: SourceOptions, domain: Literal["object", "scene"] | None
+    uid: str,
+    files: list[pathlib.Path],
+    options: SourceOptions,
+    domain: Literal["object", "scene"] | None,
+    cut_out: CutOut | None,
 ) -> Record:
     photographs = [photograph for file in files for photograph in read_frames(file)]
     if not photographs:
@@ -88,7 +104,16 @@ def _read(
     if domain is None:
         first = photographs[0].read()
         domain = "object" if first.shape[-1] == 4 and first[..., 3].min() < 128 else "scene"
-    return (object_record if domain == "object" else scene_record)(uid, photographs, options)
+    if domain == "scene":
+        return scene_record(uid, photographs, options)
+    if cut_out is not None:
+        photographs = [_without_background(photograph, cut_out) for photograph in photographs]
+    in_object_frame = all(load_json(file).get("object_frame") is True for file in files)
+    return object_record(uid, photographs, options, in_object_frame=in_object_frame)
+
+
+def _without_background(photograph: Photograph, cut_out: CutOut) -> Photograph:
+    return photograph._replace(read=lambda: cut_out(photograph.read(), photograph.name))
 
 
 def read_frames(file: pathlib.Path, images: str | None = None) -> list[Photograph]:

@@ -1,12 +1,14 @@
 """DiffusionGS: a transformer that denoises posed views by way of the Gaussians it renders them from."""
 
+import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import Denoise, Prediction
-from diffgs_jax.geometry import Views
+from diffgs_jax.geometry import Cameras, Views
 from diffgs_jax.models.diffusion_gs import losses
 from diffgs_jax.models.diffusion_gs.conditioning import hide_conditions
 from diffgs_jax.models.diffusion_gs.config import (

@@ -1,0 +1,88 @@
+"""What a picture became, and how it leaves."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from diffgs_jax.geometry import Gaussians, ObjectRig, Views
+from diffgs_jax.interop import render_turntable, write_gaussians, write_ply, write_video
+
+
+class Trajectory(NamedTuple):
+    """What a sampler saw on its way, one row a step.
+
+    Attributes:
+        noisy: `[steps, v, h, w, 3]` the views it was at after the step, in [0, 1] up to noise.
+        predicted: `[steps, v, h, w, 3]` the clean views that the step predicted.
+    """
+
+    noisy: Float[np.ndarray, "steps v h w 3"]
+    predicted: Float[np.ndarray, "steps v h w 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a picture became.
+
+    Attributes:
+        gaussians: one set, `[n, …]`, in the object frame; the first picture was taken from azimuth 0.
+        views: `[1, v]`, the pictures as the model saw them (`is_condition`), then the Gaussians rendered at the
+            denoised views' cameras.
+        rig: the cameras of the denoised views, and of turntables.
+        background: grey level in [0, 1] that the views are on.
+        trajectory: the way there, if asked for.
+    """
+
+    gaussians: Gaussians
+    views: Views
+    rig: ObjectRig
+    background: float = 1.0
+    trajectory: Trajectory | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the Gaussians (`.ply`, `.spz`, `.splat`) or a mesh of them (`.glb`, `.obj`), as the suffix says.
+
+        Raises:
+            UserError: if the suffix is none of these, or the file cannot be written.
+            DataError: if a value is not finite.
+        """
+        write_gaussians(path, self.gaussians)
+
+    def save_ply(self, path: str | os.PathLike[str]) -> int:
+        """Writes the Gaussians for any 3D Gaussian splatting viewer, and returns how many there are."""
+        return write_ply(path, self.gaussians)
+
+    def turntable(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        frames: int = 48,
+        size: int = 256,
+        background: tuple[float, float, float] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Writes a film of one turn around the object.
+
+        Args:
+            path: the film.
+            frames: pictures in the turn.
+            size: height and width, pixels; even.
+            background: RGB in [0, 1]; what the model was trained on if None.
+            progress: called with the number of frames that have been finished since the last call.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        film = render_turntable(
+            self.gaussians,
+            frames=frames,
+            size=size,
+            rig=self.rig,
+            background=self.background if background is None else background[0],
+            progress=progress,
+        )
+        write_video(path, film)

@@ -1,0 +1,119 @@
+"""What the sampling command can be asked for."""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+from PIL import ImageColor
+
+from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import UserError
+from diffgs_jax.interop import Matting, check_turntable
+
+Format = Literal["ply", "spz", "splat", "glb", "obj"]
+"""Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Turns a picture of an object, or a folder of them, into 3D Gaussians."""
+
+    image: pathlib.Path
+    """A picture of one object; a folder of such pictures; or a transforms.json that lists posed pictures of one object,
+    all of which the model is shown."""
+    out: pathlib.Path
+    """Folder for what is made; created if need be. Of a folder of pictures, each gets a folder of its name in it."""
+    repeat: pathlib.Path | None = None
+    """The sample.json of an earlier run, whose options are those of this one where it states no other. The picture and
+    the checkpoint must be the same; `--image` and `--checkpoint` say where they are now."""
+    checkpoint: pathlib.Path | None = None
+    """Folder of a training run or of its checkpoints; by default the model that comes with the package."""
+
+    matting: Matting = "auto"
+    """Who tells the object from its background: its own transparency (`alpha`), a background of one colour (`plain`),
+    the rembg package (`rembg`), an ISNet file (`isnet`), or nobody (`keep`). `auto` takes the first of alpha, plain and
+    a given ISNet file that fits."""
+    matting_model: pathlib.Path | None = None
+    """An ISNet network as an ONNX file, for photographs whose background is not plain."""
+    elevation: float | None = None
+    """How far above the object's horizon the camera was, degrees; by default the model's, 20."""
+    foreground_ratio: float | Literal["model"] | None = "model"
+    """The object's larger side over the side of the view the model is shown; `model` takes what the model was trained
+    with, None keeps the picture's framing."""
+
+    steps: int | None = None
+    """Denoising steps: more take longer, and the best number depends on the sampler; by default the model's, 30."""
+    sampler: SamplerKind | None = None
+    """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published. By default the
+    model's, `ddim` unless it was imported."""
+    guidance: tuple[float, ...] = (1.0,)
+    """Classifier-free guidance: 1 is none, above it the picture counts for more than it does by itself. One number, or
+    one for each denoised view. Only for models trained with condition dropout, which the bundled one was not."""
+    views: int | None = None
+    """Views to denoise, evenly around the object; more make more Gaussians. By default those the model was trained
+    with, 3."""
+    seed: int = 0
+    """Of the noise: another seed imagines another unseen side."""
+    samples: int = 1
+    """How many to make of each picture, of consecutive seeds; more than one come in folders seed_0, seed_1, …"""
+    low_memory: bool = False
+    """Take less memory, for some digits and some time: docs/python-api.md has figures."""
+
+    formats: tuple[Format, ...] = ("ply",)
+    """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
+    made of them: `glb`, `obj`."""
+    frames: int = 48
+    """Frames of the turntable; 0 writes none."""
+    turntable_size: int = 256
+    """Height and width of the turntable, pixels; even."""
+    background: str | None = None
+    """Colour behind the object in turntables, by a name or as #rrggbb; by default what the model was trained on."""
+    trajectory: bool = False
+    """Also write trajectory.mp4: what was predicted, and the noise that was left, at every step."""
+
+    def checked(self) -> "Options":
+        """Returns the options, or refuses those that no model and no picture would make sense of.
+
+        Raises:
+            UserError: naming the first such option.
+        """
+        if self.samples < 1:
+            raise UserError(f"the number of samples must be at least 1, not {self.samples}")
+        check_turntable(self.frames, self.turntable_size)
+        self.background_colour()
+        return self
+
+    def background_colour(self) -> tuple[float, float, float] | None:
+        """Returns the background, RGB in [0, 1], or None where the model's is meant.
+
+        Raises:
+            UserError: if it is no colour.
+        """
+        if self.background is None:
+            return None
+        try:
+            red, green, blue = ImageColor.getrgb(self.background)[:3]
+        except ValueError as error:
+            raise UserError(f"{self.background!r} is no colour; give a name such as black, or #rrggbb") from error
+        return red / 255, green / 255, blue / 255
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What `Pipeline.prepare` is told."""
+        return {
+            "elevation": self.elevation,
+            "foreground_ratio": self.foreground_ratio,
+            "matting": self.matting,
+            "matting_model": self.matting_model,
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `Pipeline.check` is told, the seed aside."""
+        return {
+            "steps": self.steps,
+            "sampler": self.sampler,
+            "guidance": self.guidance,
+            "views": self.views,
+            "elevation": self.elevation,
+        }
