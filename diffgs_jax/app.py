@@ -1,0 +1,143 @@
+"""Opens a web page that turns pictures into 3D: `python -m diffgs_jax.app`.
+
+Visitors drop a picture, watch the steps, turn the object and download it. One request is worked on at a time, others
+wait in line. Needs `pip install "diffgs_jax[app]"`, and no network: nothing is fetched or reported anywhere.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from diffgs_jax import command_line
+from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.interop import check_turntable
+from diffgs_jax.pipeline import Pipeline, load
+from diffgs_jax.viewing import address_of, find_port
+from diffgs_jax.viewing.assets import Settings, make_asset
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "assets"
+"""Pictures that a clone of the repository has; an installed package goes without."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Opens a web page that turns pictures into 3D."""
+
+    checkpoint: pathlib.Path | None = None
+    """Folder of a training run or of its checkpoints; by default the model that comes with the package."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 lets other machines use it too."""
+    port: int = 7860
+    """Port to listen at; 0 takes any that is free."""
+    waiting: int = 20
+    """Requests that may wait in line; more are refused."""
+    max_upload: int = 20
+    """Largest picture that is accepted, megabytes."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line."""
+    with report_errors():
+        run(command_line.parse(Options, arguments, prog="python -m diffgs_jax.app"))
+
+
+def run(options: Options) -> None:
+    """Serves the page until it is interrupted.
+
+    Raises:
+        UserError: if an option is out of range, the port is taken, or a package is not installed.
+        DataError: if the checkpoint cannot be read.
+    """
+    pipeline = load(options.checkpoint)
+    with served(pipeline, options) as page:
+        print(f"Picture to 3D at {address_of(options.host, page.server_port)} (Ctrl-C ends it)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    print()  # leaves the terminal's ^C on a line of its own
+
+
+@contextlib.contextmanager
+def served(pipeline: Pipeline, options: Options, *, warm: bool = True) -> Generator[Any, None, None]:
+    """Serves the page, from threads of its own, until the block ends; then removes all of its files.
+
+    Args:
+        pipeline: the model.
+        options: of the command line; `checkpoint` is not looked at.
+        warm: compile before the first request comes.
+
+    Yields:
+        The `gradio.Blocks`; `server_port` is the port.
+
+    Raises:
+        UserError: see `run`.
+    """
+    if options.waiting < 1 or options.max_upload < 1:
+        raise UserError("--waiting and --max-upload must be at least 1")
+    check_turntable(frames=1, size=256)
+    port = find_port(options.host, options.port)
+    with contextlib.ExitStack() as stack:
+        # Whatever was made or uploaded goes when the server goes.
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diffgs-app-")))
+        gradio_page = _import_page(folder / "cache")
+        worker = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        stack.callback(worker.shutdown, wait=True, cancel_futures=True)
+        if warm:
+            worker.submit(_warm_up, pipeline, folder)
+        examples = [
+            path for path in [EXAMPLES / "example.png", *sorted(EXAMPLES.glob("examples/*.png"))] if path.exists()
+        ]
+        page = gradio_page.build_page(pipeline, worker, folder, examples=examples, waiting=options.waiting)
+        page.launch(
+            server_name=options.host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            max_file_size=options.max_upload * 2**20,
+            footer_links=["api"],
+            css=gradio_page.CSS,
+        )
+        stack.callback(page.close, verbose=False)
+        yield page
+
+
+def _import_page(cache: pathlib.Path) -> Any:
+    """Imports gradio with its telemetry off and its files in a folder of ours.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(cache), HF_HUB_DISABLE_TELEMETRY="1")
+    try:
+        import viser  # noqa: F401  # ty: ignore (optional)
+
+        from diffgs_jax.viewing import page
+    except ModuleNotFoundError as error:
+        raise UserError(f'the app needs {error.name}: pip install "diffgs_jax[app]"') from None
+    return page
+
+
+def _warm_up(pipeline: Pipeline, folder: pathlib.Path) -> None:
+    """Makes something of nothing much, so that all programs are compiled when the first visitor comes."""
+    disc = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.8
+    pixels = np.stack([*[np.full(disc.shape, 128)] * 3, 255 * disc], axis=-1).astype(np.uint8)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            make_asset(pipeline, pixels, Settings(), pathlib.Path(place), lambda _: None)
+    except Exception as error:  # the visitor's own request will tell
+        print(f"warning: the model did not run on a test picture: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Splats and meshes in a browser: a viewer of files, and the parts of the web page."""
+
+from diffgs_jax.viewing.ports import address_of, find_port
+from diffgs_jax.viewing.scene import StartCamera, start_camera, viewer_page, viewer_server
+from diffgs_jax.viewing.subjects import SUFFIXES, Mesh, Subject, Up, read_subject
+
+__all__ = [
+    "SUFFIXES",
+    "Mesh",
+    "StartCamera",
+    "Subject",
+    "Up",
+    "address_of",
+    "find_port",
+    "read_subject",
+    "start_camera",
+    "viewer_page",
+    "viewer_server",
+]

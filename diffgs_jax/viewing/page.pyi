@@ -1,0 +1,145 @@
+"""The web page: a picture in, an object to turn and files to take home. Needs gradio."""
+
+import concurrent.futures
+import html
+import pathlib
+import tempfile
+from collections.abc import Generator, Sequence
+from typing import Any, get_args
+
+import gradio as gr  # ty: ignore (optional)
+
+from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.pipeline import Pipeline
+from diffgs_jax.viewing.assets import Asset, Progress, Settings, make_asset
+from diffgs_jax.viewing.jobs import Done, follow
+
+TITLE = "Picture to 3D"
+_INTRODUCTION = """# Picture to 3D
+Give it a picture of **one object**, cut out or in front of a plain background. A diffusion model imagines the other
+sides and hands you a 3D Gaussian splat to turn and to keep."""
+_EMPTY = (
+    '<div class="stage empty"><p>Your object will appear here.<br>Drag to turn it, scroll to come closer.</p></div>'
+)
+_SAMPLERS = {"ddim": "DDIM", "dpm": "DPM-Solver++", "ddpm": "DDPM, as published"}
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.stage { display: block; height: 520px; width: 100%; border: 1px solid var(--border-color-primary); border-radius: 8px;
+  background: white; }
+.stage.empty { display: flex; align-items: center; justify-content: center; text-align: center; color: #8a8f98; }
+.bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; }
+.bar div { height: 100%; border-radius: 4px; background: var(--color-accent); transition: width 0.3s; }
+.told { display: flex; justify-content: space-between; margin: 0 0 6px; }
+"""
+
+from gradio.events import Dependency
+
+class _Picture(gr.Image):
+    """An image input that hands over the uploaded file untouched: what is wrong with it is told by our own reader."""
+
+    is_template = True  # to gradio's front end it is its parent
+
+    def preprocess(self, payload: Any) -> Any:
+        return None if payload is None else payload.path
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def build_page(
+    pipeline: Pipeline,
+    worker: concurrent.futures.Executor,
+    folder: pathlib.Path,
+    *,
+    examples: Sequence[pathlib.Path] = (),
+    waiting: int = 20,
+) -> gr.Blocks:
+    """Lays out the page and connects it to a model.
+
+    Args:
+        pipeline: the model.
+        worker: runs the jobs; with one thread, one after the other.
+        folder: for the files of jobs that are under way.
+        examples: pictures to click.
+        waiting: requests that may wait; more are refused.
+    """
+
+    def make(picture: str | None, seed: float, steps: float, sampler: str, elevation: float) -> Generator[tuple]:
+        if picture is None:
+            raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
+        settings = Settings(_whole(seed, "seed"), _whole(steps, "number of steps"), sampler, elevation)  # ty: ignore
+        path = pathlib.Path(picture)
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
+            try:
+                for event in follow(
+                    worker, lambda report: make_asset(pipeline, path, settings, pathlib.Path(place), report)
+                ):
+                    yield _shown(event.value) if isinstance(event, Done) else (_told(event), *[gr.skip()] * 4)
+            except (UserError, DataError) as error:
+                message = str(error).replace(picture, path.name)
+                raise gr.Error(html.escape(message), duration=None, print_exception=False) from error
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(_INTRODUCTION)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=320):
+                picture = _Picture(
+                    label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=320
+                )
+                if examples:
+                    gr.Examples([str(path) for path in examples], picture, label="Or click one of these")
+                with gr.Accordion("Settings", open=False):
+                    seed = gr.Number(0, label="Seed", info="Another one imagines other hidden sides.", precision=0)
+                    steps = gr.Slider(2, 100, 30, step=1, label="Denoising steps")
+                    sampler = gr.Radio(
+                        [(_SAMPLERS.get(kind, kind), kind) for kind in get_args(SamplerKind)],
+                        value="ddim",
+                        label="Sampler",
+                    )
+                    elevation = gr.Slider(
+                        -30,
+                        80,
+                        pipeline.config.rig.elevation,
+                        step=1,
+                        label="Elevation",
+                        info="How far above the object's horizon the camera was, degrees.",
+                    )
+                button = gr.Button("Make it 3D", variant="primary", size="lg")
+            with gr.Column(scale=3, min_width=420):
+                stage = gr.HTML(_EMPTY)
+                status = gr.HTML(label="Progress")
+                with gr.Row():
+                    film = gr.Video(label="One turn", autoplay=True, loop=True, height=260, interactive=False)
+                    files = gr.Files(label="Download", interactive=False, height=260)
+                views = gr.Image(label="What the model saw and what it predicted", interactive=False)
+        button.click(
+            make,
+            [picture, seed, steps, sampler, elevation],
+            [status, stage, film, views, files],
+            show_progress_on=[status],
+            api_name="make",
+        )
+    page.queue(max_size=waiting, default_concurrency_limit=1)
+    return page
+
+def _whole(number: float | None, name: str) -> int:
+    if number is None or number != int(number):
+        raise gr.Error(f"The {name} must be a whole number.", print_exception=False)
+    return int(number)
+
+def _told(progress: Progress) -> str:
+    share = 100 * progress.done / progress.total if progress.total else 0
+    count = f"{progress.done} of {progress.total}" if progress.total else ""
+    return (
+        f'<p class="told"><span>{html.escape(progress.doing)}</span><span>{count}</span></p>'
+        f'<div class="bar"><div style="width: {share:.0f}%"></div></div>'
+    )
+
+def _shown(asset: Asset) -> tuple[str, str, str, str, list[str]]:
+    told = f'<p class="told"><span>{asset.gaussians:,} Gaussians in {asset.seconds:.1f} s</span></p>'
+    # The page goes into the message itself, so that it works behind any proxy and needs no address of its own.
+    stage = f'<iframe class="stage" title="The object" srcdoc="{html.escape(asset.page)}"></iframe>'
+    return told, stage, str(asset.film), str(asset.views), [str(path) for path in asset.files]

@@ -1,0 +1,86 @@
+"""What a viewer can show: files of splats and meshes."""
+
+import os
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import Gaussians
+from diffgs_jax.interop import SPLAT_SUFFIXES, clean_gaussians, read_gaussians
+
+MESH_SUFFIXES = (".glb", ".obj")
+SUFFIXES = (*SPLAT_SUFFIXES, *MESH_SUFFIXES)
+"""What `read_subject` reads."""
+
+Up = Literal[
+    "z",  # the object frame, Blender
+    "y",  # glTF, most OBJ files
+    "-y",  # reconstructions of captures (COLMAP)
+]
+
+_INSTALL = 'showing meshes needs trimesh: pip install "diffgs_jax[view]"'
+
+
+class Mesh(NamedTuple):
+    """Triangles with colours or textures.
+
+    Attributes:
+        glb: the whole scene as a binary glTF file, which browsers read.
+        vertices: `[n, 3]` of all its parts, world units.
+        triangles: their number.
+    """
+
+    glb: bytes
+    vertices: Float[np.ndarray, "n 3"]
+    triangles: int
+
+
+Subject = Gaussians | Mesh
+
+
+def read_subject(path: str | os.PathLike[str]) -> Subject:
+    """Reads a file to show; Gaussians that are not finite are left out.
+
+    Args:
+        path: .ply, .spz or .splat of Gaussians; .glb or .obj of triangles, with the textures beside it.
+
+    Raises:
+        UserError: if the suffix is another, the file is missing or cannot be read, or a mesh's reader is not installed.
+        DataError: if it is truncated, corrupt, not what its suffix says, or empty.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"there is no file {path}")
+    suffix = path.suffix.lower()
+    if suffix in SPLAT_SUFFIXES:
+        gaussians = clean_gaussians(read_gaussians(path))
+        if not len(gaussians.means):
+            raise DataError(f"{path} holds no Gaussians")
+        return gaussians
+    if suffix in MESH_SUFFIXES:
+        return _read_mesh(path)
+    raise UserError(f"{path} cannot be shown: its suffix is none of {', '.join(SUFFIXES)}")
+
+
+def _read_mesh(path: Path) -> Mesh:
+    try:
+        import trimesh
+    except ImportError:
+        raise UserError(_INSTALL) from None
+    try:
+        scene = trimesh.load_scene(path)
+        meshes = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # trimesh's readers let out whatever their parsing stumbled over
+        raise DataError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from error
+    if not meshes:
+        raise DataError(f"{path} holds no triangles")
+    vertices = np.concatenate([part.vertices for part in meshes]).astype(np.float32)
+    if not np.isfinite(vertices).all():
+        raise DataError(f"{path} has vertices that are not finite")
+    glb = path.read_bytes() if path.suffix.lower() == ".glb" else scene.export(file_type="glb")
+    return Mesh(glb, vertices, sum(len(part.faces) for part in meshes))
