@@ -82,7 +82,7 @@ def log_metrics(log: RunLog, step: int, metrics: dict[str, float]) -> None:
 
 
 def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3"]) -> None:
-    """Writes `grids/<name>_<step>.png` and shows it in TensorBoard.
+    """Writes `grids/<name>_<step>.png` and shows it in TensorBoard and, if asked for, Weights & Biases.
 
     Args:
         log: of `open_log`.
@@ -95,6 +95,10 @@ def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3
     path.parent.mkdir(exist_ok=True)
     imageio.imwrite(path, pixels)
     log.board.add_image(name, pixels, step, dataformats="HWC")
+    if log.tracker is not None:
+        import wandb  # ty: ignore (optional)
+
+        log.tracker.log({name: wandb.Image(pixels)}, step=step)
 
 
 def close_log(log: RunLog) -> None:

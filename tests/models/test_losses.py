@@ -20,6 +20,7 @@ from diffgs_jax.models.diffusion_gs import (
     losses,
     view_losses,
 )
+from diffgs_jax.models.diffusion_gs.view_losses import rendering_losses
 from diffgs_jax.rasterizer import Rendering, render
 
 CONFIG = DiffusionGSConfig(
@@ -111,7 +112,7 @@ def test_rendering_losses_are_means_over_the_views_they_cover():
 
 def mean_difference(weights, a, b, precision):
     """Stands in for LPIPS."""
-    return weights * jnp.mean(jnp.abs(a - b), axis=(1, 2, 3))
+    return weights["factor"] * jnp.mean(jnp.abs(a - b), axis=(1, 2, 3))
 
 
 def test_some_pictures_estimate_what_all_of_them_say(monkeypatch):
@@ -120,7 +121,7 @@ def test_some_pictures_estimate_what_all_of_them_say(monkeypatch):
     a, b, shares = rng.random((2, 3, 4, 4, 3)), rng.random((2, 3, 4, 4, 3)), jnp.asarray(rng.random((2, 3)))
 
     def distance(pictures, key):
-        return view_losses.perceptual_distance(2.0, jnp.asarray(a), b, shares, pictures, key)
+        return view_losses.perceptual_distance({"factor": 2.0}, jnp.asarray(a), b, shares, pictures, key)
 
     estimates = jax.vmap(functools.partial(distance, 2))(jax.random.split(jax.random.key(0), 2000))
     deviation = np.std(estimates) / np.sqrt(len(estimates))
@@ -158,7 +159,7 @@ def test_further_terms_are_weighed_like_the_colours(monkeypatch):
         view_losses, "lpips", lambda weights, a, b, precision: jnp.mean(jnp.abs(a - b), (1, 2, 3)) * weights
     )
     terms = rendering_losses(
-        config, gaussians, targets._replace(depths=depths), jnp.asarray(weights), frozen={"lpips": 3.0}
+        config, gaussians, targets._replace(depths=depths), jnp.asarray(weights), frozen={"lpips": {"factor": 3.0}}
     )
     rendering = Rendering(*(None if leaf is None else np.asarray(leaf) for leaf in shoot(gaussians, targets.cameras)))
     both = weights[0] + 2 * weights[1]
