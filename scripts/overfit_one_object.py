@@ -141,7 +141,7 @@ def main(options: Options) -> None:
     imageio.imwrite(options.out / "unseen_views.png", (np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
     (options.out / "curve.json").write_text(json.dumps(curve, indent=1))
     means = evaluation.mean_scores(result.scores)
-    copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [exam], protocol))
+    copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [exam], protocol).scores)
     print(
         f"{item.uid}: {means['bbox_psnr']:.2f} dB on the bounding box of {options.held_out} views never seen; "
         f"the condition view copied there has {copied['bbox_psnr']:.2f} dB"

@@ -1,17 +1,20 @@
 """How good a model is: metrics, baselines, and the single-view protocol."""
 
 from diffgs_jax.evaluation.baselines import Picture, billboard, copied_view, mean_view
+from diffgs_jax.evaluation.depth import consistency, depth_error
+from diffgs_jax.evaluation.distances import frechet_distance, kernel_distance
+from diffgs_jax.evaluation.inception import inception_features, load_inception
+from diffgs_jax.evaluation.keeping import Keep, Piece, fingerprint, keep_in
 from diffgs_jax.evaluation.metrics import (
     ALPHA_THRESHOLD,
     PSNR_LIMIT,
     alpha_iou,
     bounding_box,
     bounding_box_psnr,
-    lpips_of_views,
+    bounding_box_ssim,
     psnr,
     score_views,
     ssim,
-    usable_lpips,
 )
 from diffgs_jax.evaluation.objects import (
     CONDITION_ELEVATION,
@@ -21,53 +24,92 @@ from diffgs_jax.evaluation.objects import (
     derangement,
     load_objects,
     make_cases,
+    spread,
 )
+from diffgs_jax.evaluation.perceptual import perceptual_scores, square_around, usable_lpips, vgg_features
+from diffgs_jax.evaluation.predictor import Predictor, make_predictor, views_to_denoise
 from diffgs_jax.evaluation.protocol import (
     Evaluation,
-    Predictor,
-    ProtocolConfig,
+    Features,
     Scores,
     evaluate_model,
     evaluate_pictures,
-    make_predictor,
+    features_of_truth,
     mean_scores,
-    rig_views,
+    object_mean,
+    set_distances,
 )
-from diffgs_jax.evaluation.report import markdown_report, markdown_table, object_rows, summary
+from diffgs_jax.evaluation.report import (
+    COLUMNS,
+    MODEL,
+    NOTES,
+    ONE_STEP,
+    markdown_report,
+    markdown_table,
+    means_of,
+    object_rows,
+    summary,
+)
+from diffgs_jax.evaluation.scoring import BatchScores, ProtocolConfig, score_batch
 
 __all__ = [
     "ALPHA_THRESHOLD",
+    "COLUMNS",
     "CONDITION_ELEVATION",
+    "MODEL",
+    "NOTES",
+    "ONE_STEP",
     "PSNR_LIMIT",
+    "BatchScores",
+    "Cases",
     "Evaluation",
+    "Features",
+    "Keep",
     "Picture",
+    "Piece",
     "PosedObject",
     "Predictor",
     "ProtocolConfig",
     "Scores",
-    "Cases",
     "alpha_iou",
     "billboard",
     "bounding_box",
     "bounding_box_psnr",
+    "bounding_box_ssim",
     "condition_index",
+    "consistency",
     "copied_view",
+    "depth_error",
     "derangement",
     "evaluate_model",
     "evaluate_pictures",
+    "features_of_truth",
+    "fingerprint",
+    "frechet_distance",
+    "inception_features",
+    "keep_in",
+    "kernel_distance",
+    "load_inception",
     "load_objects",
-    "lpips_of_views",
     "make_cases",
     "make_predictor",
     "markdown_report",
     "markdown_table",
     "mean_scores",
     "mean_view",
+    "means_of",
+    "object_mean",
     "object_rows",
+    "perceptual_scores",
     "psnr",
-    "rig_views",
+    "score_batch",
     "score_views",
+    "set_distances",
+    "spread",
+    "square_around",
     "ssim",
     "summary",
     "usable_lpips",
+    "vgg_features",
+    "views_to_denoise",
 ]

@@ -17,10 +17,12 @@ class Picture(NamedTuple):
     Attributes:
         image: `[*batch, h, w, 3]` in [0, 1], on the background.
         alpha: `[*batch, h, w]` in [0, 1].
+        depth: `[*batch, h, w]` expected planar z of what is seen; None where there is no such thing.
     """
 
     image: Float[Array | np.ndarray, "*batch h w 3"]
     alpha: Float[Array | np.ndarray, "*batch h w"]
+    depth: Float[Array | np.ndarray, "*batch h w"] | None = None
 
 
 def copied_view(condition: Picture, views: int) -> Picture:

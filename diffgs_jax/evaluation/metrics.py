@@ -3,20 +3,14 @@
 Images are in [0, 1], channels last, composited on the same background; every metric returns one number a view.
 """
 
-from collections.abc import Mapping
-from typing import get_args
-
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from diffgs_jax.models.perceptual import LPIPSWeights, Network, is_installed, lpips, smallest_size, ssim
+from diffgs_jax.models.perceptual import SSIM_WINDOW, ssim, ssim_map
 
 ALPHA_THRESHOLD = 0.5
 """A pixel belongs to the object where alpha is above this."""
-
-_LPIPS_CHUNK = 16  # pairs that are in memory at a time: at 256 x 256 VGG16 holds 40 MB of each picture
 
 PSNR_LIMIT = 100.0
 """PSNR of equal pictures, dB; without a limit it would be infinite, and so would every mean that it enters."""
@@ -41,6 +35,21 @@ def bounding_box(alpha: Float[Array | np.ndarray, "*batch h w"]) -> Bool[Array, 
     return box | ~jnp.any(covered, axis=(-2, -1), keepdims=True)
 
 
+def box_edges(
+    alpha: Float[Array | np.ndarray, "*batch h w"], least: int = 1
+) -> tuple[Int[Array, "*batch"], Int[Array, "*batch"], Int[Array, "*batch"], Int[Array, "*batch"]]:
+    """Returns (top, bottom, left, right) of the `bounding_box`, pixels; bottom and right are not part of it.
+
+    Args:
+        alpha: coverage.
+        least: a side that is shorter is lengthened to this on both ends alike, or towards the inside at the border.
+    """
+    box = bounding_box(alpha)
+    top, bottom = _ends(jnp.any(box, axis=-1), least)
+    left, right = _ends(jnp.any(box, axis=-2), least)
+    return top, bottom, left, right
+
+
 def bounding_box_psnr(
     predicted: Float[Array | np.ndarray, "*batch h w c"],
     target: Float[Array | np.ndarray, "*batch h w c"],
@@ -55,6 +64,32 @@ def bounding_box_psnr(
     box = bounding_box(target_alpha).astype(jnp.float32)
     squared = jnp.mean((jnp.asarray(predicted) - jnp.asarray(target)) ** 2, axis=-1)
     return _decibels(jnp.sum(box * squared, axis=(-2, -1)) / jnp.sum(box, axis=(-2, -1)))
+
+
+def bounding_box_ssim(
+    predicted: Float[Array | np.ndarray, "*batch h w c"],
+    target: Float[Array | np.ndarray, "*batch h w c"],
+    target_alpha: Float[Array | np.ndarray, "*batch h w"],
+) -> Float[Array, "*batch"]:
+    """Returns the SSIM of the pictures cropped to the `bounding_box` of the true object, in [−1, 1].
+
+    Neural Body (Peng et al. 2021) scores people so: the crop is a picture of its own, and only windows that lie wholly
+    inside it count. A side shorter than a window is lengthened to one.
+
+    Raises:
+        UserError: if the picture is smaller than a window.
+    """
+    similarity = jnp.mean(ssim_map(predicted, target), axis=-1)
+    top, bottom, left, right = box_edges(target_alpha, SSIM_WINDOW)
+
+    def whole_windows(first: Array, last: Array, count: int) -> Array:
+        starts = jnp.arange(count).reshape((1,) * first.ndim + (count,))
+        return (starts >= first[..., None]) & (starts + SSIM_WINDOW <= last[..., None])
+
+    rows = whole_windows(top, bottom, similarity.shape[-2])
+    columns = whole_windows(left, right, similarity.shape[-1])
+    inside = rows[..., :, None] & columns[..., None, :]
+    return jnp.sum(similarity * inside, axis=(-2, -1)) / jnp.sum(inside, axis=(-2, -1))
 
 
 def alpha_iou(
@@ -72,51 +107,24 @@ def score_views(
     predicted: Float[Array | np.ndarray, "*batch h w c"],
     predicted_alpha: Float[Array | np.ndarray, "*batch h w"],
     target: Float[Array | np.ndarray, "*batch h w c"],
-    target_alpha: Float[Array | np.ndarray, "*batch h w"],
-    lpips_weights: Mapping[Network, LPIPSWeights] | None = None,
+    target_alpha: Float[Array | np.ndarray, "*batch h w"] | None,
 ) -> dict[str, Float[Array, "*batch"]]:
-    """Returns every metric of a table by its name: `bbox_psnr`, `psnr`, `ssim`, `alpha_iou`, `lpips_vgg`, `lpips_alex`.
+    """Returns the metrics that need no network by name: `bbox_psnr`, `psnr`, `bbox_ssim`, `ssim`, `alpha_iou`.
 
     Args:
         predicted: views as a model or a baseline has them.
         predicted_alpha: their coverage.
         target: views as they are.
-        target_alpha: their coverage.
-        lpips_weights: of each network that LPIPS is wanted of; none by default.
+        target_alpha: their coverage; None for scenes, which fill the picture: then `psnr` and `ssim` alone.
     """
-    scores = {
+    scores = {"psnr": psnr(predicted, target), "ssim": ssim(predicted, target)}
+    if target_alpha is None:
+        return scores
+    return scores | {
         "bbox_psnr": bounding_box_psnr(predicted, target, target_alpha),
-        "psnr": psnr(predicted, target),
-        "ssim": ssim(predicted, target),
+        "bbox_ssim": bounding_box_ssim(predicted, target, target_alpha),
         "alpha_iou": alpha_iou(predicted_alpha, target_alpha),
     }
-    for network, weights in (lpips_weights or {}).items():
-        scores[f"lpips_{network}"] = lpips_of_views(weights, predicted, target)
-    return scores
-
-
-def lpips_of_views(
-    weights: LPIPSWeights,
-    predicted: Float[Array | np.ndarray, "*batch h w 3"],
-    target: Float[Array | np.ndarray, "*batch h w 3"],
-) -> Float[Array, "*batch"]:
-    """Returns LPIPS (`models.perceptual.lpips`) of each pair, a few pairs at a time; predictions are clipped to [0, 1].
-
-    Raises:
-        UserError: if the pictures are too small for the network.
-    """
-    batch, picture = predicted.shape[:-3], predicted.shape[-3:]
-    pairs = (
-        jnp.clip(jnp.asarray(predicted), 0.0, 1.0).reshape(-1, *picture),
-        jnp.asarray(target).reshape(-1, *picture),
-    )
-    each = jax.lax.map(lambda pair: lpips(weights, *(x[None] for x in pair))[0], pairs, batch_size=_LPIPS_CHUNK)
-    return each.reshape(batch)
-
-
-def usable_lpips(resolution: int) -> tuple[Network, ...]:
-    """Returns the networks whose weights are installed and that pictures of a resolution are large enough for."""
-    return tuple(name for name in get_args(Network) if is_installed(name) and resolution >= smallest_size(name))
 
 
 def _decibels(mean_squared_error: Array) -> Array:
@@ -128,3 +136,12 @@ def _between_ends(flags: Bool[Array, "*batch n"]) -> Bool[Array, "*batch n"]:
     after_first = jnp.cumsum(flags, axis=-1) > 0
     before_last = jnp.flip(jnp.cumsum(jnp.flip(flags, axis=-1), axis=-1), axis=-1) > 0
     return after_first & before_last
+
+
+def _ends(flags: Bool[Array, "*batch n"], least: int) -> tuple[Int[Array, "*batch"], Int[Array, "*batch"]]:
+    """Returns the first True and what follows the last, of a run of Trues lengthened to `least`."""
+    size = flags.shape[-1]
+    first, count = jnp.argmax(flags, axis=-1), jnp.sum(flags, axis=-1)
+    length = jnp.clip(count, min(least, size), size)
+    start = jnp.clip(first - (length - count) // 2, 0, size - length)
+    return start, start + length

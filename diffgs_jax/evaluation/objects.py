@@ -1,29 +1,33 @@
-"""Test objects as a protocol reads them: all their posed views, in memory."""
+"""Test objects as a protocol reads them: their posed views, in memory."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int32
 
-from diffgs_jax.data import RecordStore, load_views
+from diffgs_jax.data import Record, RecordStore, load_views
+from diffgs_jax.data.maps import decode_depth
 from diffgs_jax.errors import DataError
-from diffgs_jax.geometry import Cameras, turn_to_azimuth_zero
+from diffgs_jax.geometry import OBJECT, Cameras, turn_to_azimuth_zero
 
 CONDITION_ELEVATION = 20.0
 """The view that is shown to a model is the stored one nearest to this, degrees: what unposed pictures get."""
 
 
 class PosedObject(NamedTuple):
-    """One object and every view there is of it.
+    """One object, or one scene, and the views of it that a protocol needs.
 
     Attributes:
         uid: its name.
         images: `[n, s, s, 3]` in [0, 1], on the background.
         alphas: `[n, s, s]` in [0, 1].
-        cameras: `[n]`, in the object frame up to a turn about z.
+        cameras: `[n]`, an object's in the object frame up to a turn about z, a scene's in the scene frame.
         condition: index of the view that is shown; all the others are asked for.
+        depths: `[n, s, s]` planar z in the cameras' units, NaN where it is not known; None if none is.
+        denoised: `[v]` cameras of the views to denoise, in the frame of `cameras`; None for the model's own rig.
+        domain: `OBJECT` or `SCENE`.
     """
 
     uid: str
@@ -31,6 +35,9 @@ class PosedObject(NamedTuple):
     alphas: Float[np.ndarray, "n s s"]
     cameras: Cameras
     condition: int
+    depths: Float[np.ndarray, "n s s"] | None = None
+    denoised: Cameras | None = None
+    domain: int = OBJECT
 
 
 def load_objects(
@@ -40,6 +47,9 @@ def load_objects(
     *,
     background: float = 1.0,
     elevation: float = CONDITION_ELEVATION,
+    condition_view: int | None = None,
+    target_views: Sequence[int] | None = None,
+    max_views: int | None = None,
     on_object: Callable[[int], object] = lambda objects: None,
 ) -> list[PosedObject]:
     """Reads objects whole.
@@ -50,10 +60,13 @@ def load_objects(
         indices: which records; all by default.
         background: grey level in [0, 1] that the views are composited on.
         elevation: of the condition views, degrees; see `condition_index`.
+        condition_view: number of the stored view that is shown, the same for all; by `elevation` if None.
+        target_views: numbers of the stored views that are asked for; all but the one that is shown if None.
+        max_views: ask for no more views of an object than this, spread evenly over the others.
         on_object: called with 1 after every object.
 
     Raises:
-        DataError: if a record is corrupt, is a scene, or has a single view.
+        DataError: if a record is corrupt, is a scene, or has not the views asked for.
     """
     objects = []
     for index in range(len(store)) if indices is None else indices:
@@ -63,16 +76,57 @@ def load_objects(
                 f"record {record.uid} of {store.path} is a {record.domain} of {len(record.images)} views; "
                 "this protocol needs objects of at least two"
             )
-        condition = condition_index(record.cameras, elevation)
-        objects.append(PosedObject(record.uid, *load_views(record, resolution, background), condition))
+        shown = condition_index(record.cameras, elevation) if condition_view is None else condition_view
+        asked = range(len(record.images)) if target_views is None else target_views
+        asked = [view for view in asked if view != shown]
+        if not asked or not all(0 <= view < len(record.images) for view in [shown, *asked]):
+            raise DataError(f"record {record.uid} of {store.path} has {len(record.images)} views; others are asked for")
+        kept = sorted([shown, *(asked[i] for i in spread(len(asked), max_views or len(asked)))])
+        images, alphas, cameras = load_views(record, resolution, background)
+        objects.append(
+            PosedObject(
+                record.uid,
+                images[kept],
+                alphas[kept],
+                Cameras(*(np.asarray(array)[kept] for array in cameras)),
+                kept.index(shown),
+                load_depths(record, resolution, kept),
+            )
+        )
         on_object(1)
     return objects
+
+
+def load_depths(record: Record, resolution: int, views: Sequence[int]) -> Float[np.ndarray, "n s s"] | None:
+    """Returns the depth of some of a record's views, or None where it has no map of it.
+
+    Brought to another size by taking the depth under each pixel's centre: a mean of two surfaces is neither.
+
+    Args:
+        record: one of a store.
+        resolution: height and width, pixels.
+        views: which.
+
+    Raises:
+        DataError: if a map cannot be decoded.
+    """
+    if "depth" not in record.maps:
+        return None
+    depth = decode_depth(record.maps["depth"], views)
+    rows, columns = (((np.arange(resolution) + 0.5) * side / resolution).astype(int) for side in depth.shape[1:])
+    return depth[:, rows[:, None], columns[None, :]]
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Returns `count` different indices spread evenly over `total`, or all of them."""
+    count = min(count, total)
+    return (np.arange(count) * total // max(count, 1)).tolist()
 
 
 class Cases(NamedTuple):
     """A batch of objects, each split into the one view that is shown and the views that are asked for.
 
-    The world of each is turned about z so that its condition camera has azimuth 0.
+    The world of an object is turned about z so that its condition camera has azimuth 0.
 
     Attributes:
         condition_images: `[b, h, w, 3]` in [0, 1].
@@ -82,6 +136,9 @@ class Cases(NamedTuple):
         target_alphas: `[b, t, h, w]` in [0, 1].
         target_cameras: `[b, t]`.
         is_target: `[b, t]`, False where an object has fewer views than others and the last one is repeated.
+        domain: `[b]`, `OBJECT` or `SCENE`.
+        target_depths: `[b, t, h, w]` planar z, NaN where it is not known; None if none is.
+        denoised_cameras: `[b, v]` of the views to denoise; None for the model's own rig.
     """
 
     condition_images: Float[np.ndarray, "b h w 3"]
@@ -91,6 +148,9 @@ class Cases(NamedTuple):
     target_alphas: Float[np.ndarray, "b t h w"]
     target_cameras: Cameras
     is_target: Bool[np.ndarray, "b t"]
+    domain: Int32[np.ndarray, "b"]
+    target_depths: Float[np.ndarray, "b t h w"] | None = None
+    denoised_cameras: Cameras | None = None
 
 
 def condition_index(cameras: Cameras, elevation: float) -> int:
@@ -110,6 +170,11 @@ def make_cases(objects: Sequence[PosedObject], targets: int | None = None) -> Ca
         targets: length of the target axis; the largest number of target views by default.
     """
     count = max(len(item.images) for item in objects) - 1 if targets is None else targets
+    if any(item.depths is not None for item in objects):  # what some have, all must have, to be one batch
+        objects = [
+            item._replace(depths=np.full(item.alphas.shape, np.nan, np.float32)) if item.depths is None else item
+            for item in objects
+        ]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(_split(item, count) for item in objects))
 
 
@@ -118,7 +183,8 @@ def _split(item: PosedObject, count: int) -> Cases:
     others = np.delete(np.arange(len(item.images)), condition)
     chosen = others[np.minimum(np.arange(count), len(others) - 1)]
     poses = np.asarray(item.cameras.camera_to_world)
-    poses = turn_to_azimuth_zero(poses, poses[condition])
+    if item.domain == OBJECT:
+        poses = turn_to_azimuth_zero(poses, poses[condition])
     intrinsics = np.asarray(item.cameras.intrinsics, np.float32)
     return Cases(
         condition_images=item.images[condition],
@@ -128,6 +194,9 @@ def _split(item: PosedObject, count: int) -> Cases:
         target_alphas=item.alphas[chosen],
         target_cameras=Cameras(poses[chosen], intrinsics[chosen]),
         is_target=np.arange(count) < len(others),
+        domain=np.asarray(item.domain, np.int32),
+        target_depths=None if item.depths is None else item.depths[chosen],
+        denoised_cameras=item.denoised,
     )
 
 

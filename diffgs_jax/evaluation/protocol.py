@@ -1,131 +1,50 @@
 """Single view in, all other views out: what a model makes of one picture, held against every other view of the object.
 
-For each object one stored view is the condition; the network denoises the model's own rig of cameras from pure noise,
-and the Gaussians of the last step are rendered at all other stored views, none of which the network was given.
+For each object one stored view is the condition; the network denoises the model's own rig of cameras from pure noise
+(of a scene: cameras that the protocol names), and the Gaussians of the last step are rendered at all other views of the
+protocol, none of which the network was given.
 """
 
-import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from diffgs_jax.diffusion import Denoise, Sampler, sample
 from diffgs_jax.evaluation.baselines import Picture
-from diffgs_jax.evaluation.metrics import score_views
+from diffgs_jax.evaluation.distances import frechet_distance, kernel_distance
+from diffgs_jax.evaluation.keeping import Keep, Piece, compute_always
 from diffgs_jax.evaluation.objects import Cases, PosedObject, derangement, make_cases
-from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
-from diffgs_jax.models.perceptual import LPIPSWeights, Network, load_lpips
-from diffgs_jax.rasterizer import render
+from diffgs_jax.evaluation.predictor import Predictor
+from diffgs_jax.evaluation.scoring import ProtocolConfig, score_batch, true_features
+from diffgs_jax.geometry import Gaussians
 
 Scores = dict[str, list[np.ndarray]]
-"""For each metric and object, the values `[t]` of its target views."""
+"""For each metric and object, the values `[t]` of its target views; NaN where a view has none."""
 
-
-@dataclasses.dataclass(frozen=True)
-class ProtocolConfig:
-    """What is decided once for every model and baseline of a table."""
-
-    batch_size: int = 8
-    """Objects that are sampled and rendered together."""
-    background: float = 1.0
-    """Grey level in [0, 1] behind all views; the model's."""
-    seed: int = 0
-    """An object's first noise is a function of this and of its place in the split."""
-    lpips: tuple[Network, ...] = ()
-    """Networks to score LPIPS with; their weights must be installed (`usable_lpips` says which can be used)."""
-
-
-class Predictor(NamedTuple):
-    """A model behind two compiled functions.
-
-    Attributes:
-        gaussians: `(params, cases, indices [b], batch) -> Gaussians [b, n]`.
-        views: `(Gaussians [b, n], cameras [b, t]) -> Picture [b, t]`.
-    """
-
-    gaussians: Callable[[Any, Cases, np.ndarray, int], Gaussians]
-    views: Callable[[Gaussians, Cameras], Picture]
-
-
-def make_predictor(
-    denoiser: Callable[[Any, Views], Denoise],
-    sampler: Sampler,
-    rig_cameras: Cameras,
-    resolution: int,
-    config: ProtocolConfig,
-) -> Predictor:
-    """Returns a model's predictor, for any of its weights: a run that is scored on the way compiles once.
-
-    Args:
-        denoiser: `(params, views) -> Denoise` of a model family, its config bound; aux must be `Gaussians`.
-        sampler: the steps from noise to views.
-        rig_cameras: `[v]`, of the views to denoise, azimuths counted from the condition view.
-        resolution: height and width of all views, pixels.
-        config: the protocol, for the background and the seed.
-    """
-
-    @jax.jit
-    def sample_gaussians(params: Any, images: Array, cameras: Cameras, indices: Array, batch: Array) -> Gaussians:
-        views = rig_views(images, cameras, rig_cameras)
-        key = jax.random.key(config.seed)
-        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
-        noise = jax.vmap(lambda k: jax.random.normal(k, views.images.shape[1:]))(keys)
-        # Samplers that add noise on the way draw it for a batch as a whole.
-        on_the_way = jax.random.fold_in(jax.random.fold_in(key, 0x7FFFFFFF), batch)
-        return sample(denoiser(params, views), sampler, noise, on_the_way).aux
-
-    def gaussians(params: Any, cases: Cases, indices: np.ndarray, batch: int) -> Gaussians:
-        return sample_gaussians(params, cases.condition_images, cases.condition_cameras, indices, batch)
-
-    return Predictor(gaussians, functools.partial(_render_views, resolution=resolution, background=config.background))
-
-
-@functools.partial(jax.jit, static_argnames=("resolution", "background"))
-def _render_views(gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float) -> Picture:
-    rendering = render(gaussians, cameras, height=resolution, width=resolution, background=background)
-    return Picture(rendering.image, rendering.alpha)
-
-
-def rig_views(images: Float[Array, "b h w 3"], cameras: Cameras, rig_cameras: Cameras) -> Views:
-    """Returns what a denoiser is asked: `[b, 1 + v]` views, the condition and then the rig, whose images are zero.
-
-    Args:
-        images: condition views in [0, 1].
-        cameras: their cameras, `[b]`, at azimuth 0.
-        rig_cameras: `[v]`, the same for every sample.
-    """
-    batch, count = images.shape[0], rig_cameras.intrinsics.shape[0]
-    joined = Cameras(
-        *(
-            jnp.concatenate([jnp.asarray(one)[:, None], jnp.broadcast_to(rig, (batch, *rig.shape))], axis=1)
-            for one, rig in zip(cameras, rig_cameras, strict=True)
-        )
-    )
-    return Views(
-        images=jnp.pad(images[:, None], ((0, 0), (0, count), (0, 0), (0, 0), (0, 0))),
-        cameras=joined,
-        is_condition=jnp.broadcast_to(jnp.arange(count + 1) == 0, (batch, count + 1)),
-        domain=jnp.full((batch,), OBJECT, jnp.int32),
-    )
+Features = dict[str, np.ndarray]
+"""By network, the features `[n, d]` of all target views of all objects."""
 
 
 class Evaluation(NamedTuple):
-    """What a model scored on a split.
+    """What a model or a baseline scored on a split.
 
     Attributes:
         scores: with each object's own picture as the condition.
-        swapped: with another object's; None for a single object.
         predictions: for each object, its target views as predicted, `[t, s, s, 3]` in bytes, on the background.
+        features: of the predicted views, where the protocol's networks give any.
+        swapped: scores with another object's picture as the condition; None if that was not asked for or cannot be.
+        seconds_per_sample: of sampling alone, for one object in a batch, without compilation; None of baselines.
     """
 
     scores: Scores
-    swapped: Scores | None
     predictions: list[np.ndarray]
+    features: Features
+    swapped: Scores | None = None
+    seconds_per_sample: float | None = None
 
 
 def evaluate_model(
@@ -134,6 +53,9 @@ def evaluate_model(
     objects: Sequence[PosedObject],
     config: ProtocolConfig,
     on_batch: Callable[[int], object] = lambda objects: None,
+    *,
+    swap: bool = True,
+    keep: Keep = compute_always,
 ) -> Evaluation:
     """Runs the protocol, and again with every object's Gaussians exchanged for another's (`derangement`).
 
@@ -146,47 +68,135 @@ def evaluate_model(
         objects: all of one resolution.
         config: the protocol.
         on_batch: called with the number of objects done since the last call, in either pass.
+        swap: run the second pass too.
+        keep: what becomes of finished batches.
     """
-    made: list[Gaussians] = []
-    scores: Scores = {}
-    predictions = []
-    for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
-        # On the host, as in the second pass: an array that is committed to a device would compile everything twice.
-        gaussians = jax.device_get(predictor.gaussians(params, cases, indices, batch))
-        seen = predictor.views(gaussians, cases.target_cameras)
-        _append_scores(scores, seen, cases, real, config.lpips)
-        made += [Gaussians(*(leaf[i] for leaf in gaussians)) for i in range(real)]
-        pixels = np.asarray(jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8))
-        predictions += [pixels[i][cases.is_target[i]] for i in range(real)]
-        on_batch(real)
-    if len(objects) < 2:
-        return Evaluation(scores, None, predictions)
+    swap = swap and len(objects) > 1
+    batches = -(-len(objects) // config.batch_size)
+    compiled = False
 
-    swapped: Scores = {}
-    other = derangement(len(objects))
-    for cases, indices, real in _batches(objects, config):
-        strangers = [made[other[index]] for index in indices]
-        gaussians = Gaussians(*(np.stack(leaves) for leaves in zip(*strangers, strict=True)))
-        # Without LPIPS, which takes longer than all the rest: what a condition is worth is told in decibels.
-        _append_scores(swapped, predictor.views(gaussians, cases.target_cameras), cases, real, ())
+    def gaussians_in(cases: Cases, indices: np.ndarray, batch: int) -> tuple[Gaussians, float]:
+        """Samples a batch; how long it takes is not known (NaN) when that includes compilation."""
+        nonlocal compiled
+        seconds = np.nan
+        for _ in range(2 if batches == 1 and not compiled else 1):
+            began = time.perf_counter()
+            # On the host, as in the second pass: an array that is committed to a device would compile everything twice.
+            gaussians = jax.device_get(predictor.gaussians(params, cases, indices, batch))
+            seconds = (time.perf_counter() - began) / len(indices) if compiled else np.nan
+            compiled = True
+        return gaussians, seconds
+
+    pieces: list[Piece] = []
+    for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
+
+        def predict(cases: Cases = cases, indices: np.ndarray = indices, real: int = real, batch: int = batch) -> Piece:
+            gaussians, seconds = gaussians_in(cases, indices, batch)
+            piece = _judged(predictor.views(gaussians, cases.target_cameras), cases, real, config)
+            if swap:
+                piece |= {f"gaussians/{name}": leaf[:real] for name, leaf in gaussians._asdict().items()}
+            return piece | {"seconds": np.asarray(seconds)}
+
+        pieces.append(keep(f"batch-{batch:04d}", predict))
         on_batch(real)
-    return Evaluation(scores, swapped, predictions)
+    seconds = np.asarray([float(piece["seconds"]) for piece in pieces])
+    measured = _collected(pieces)
+    if np.isfinite(seconds).any():
+        measured = measured._replace(seconds_per_sample=float(np.nanmedian(seconds)))
+    if not swap:
+        return measured
+
+    made = Gaussians(*(np.concatenate([piece[f"gaussians/{name}"] for piece in pieces]) for name in Gaussians._fields))
+    # Without LPIPS, which takes longer than all the rest: what a condition is worth is told in decibels.
+    plain = ProtocolConfig(background=config.background)
+    other = derangement(len(objects))
+    pieces = []
+    for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
+
+        def exchange(cases: Cases = cases, indices: np.ndarray = indices, real: int = real) -> Piece:
+            strangers = Gaussians(*(leaf[other[indices]] for leaf in made))
+            return _judged(predictor.views(strangers, cases.target_cameras), cases, real, plain)
+
+        pieces.append(keep(f"swapped-{batch:04d}", exchange))
+        on_batch(real)
+    return measured._replace(swapped=_collected(pieces).scores)
 
 
 def evaluate_pictures(
-    paint: Callable[[Cases], Picture], objects: Sequence[PosedObject], config: ProtocolConfig
-) -> Scores:
+    paint: Callable[[Cases], Picture],
+    objects: Sequence[PosedObject],
+    config: ProtocolConfig,
+    on_batch: Callable[[int], object] = lambda objects: None,
+    *,
+    keep: Keep = compute_always,
+) -> Evaluation:
     """Scores anything that paints the target views of a batch of cases, a baseline for example.
 
     Args:
         paint: returns `[b, t]` views; called with batches of one shape.
         objects: all of one resolution.
         config: the protocol.
+        on_batch: called with the number of objects done since the last call.
+        keep: what becomes of finished batches.
     """
-    scores: Scores = {}
-    for cases, _, real in _batches(objects, config):
-        _append_scores(scores, paint(cases), cases, real, config.lpips)
-    return scores
+    pieces = []
+    for batch, (cases, _, real) in enumerate(_batches(objects, config)):
+        judge = functools.partial(lambda cases, real: _judged(paint(cases), cases, real, config), cases, real)
+        pieces.append(keep(f"batch-{batch:04d}", judge))
+        on_batch(real)
+    return _collected(pieces)
+
+
+def features_of_truth(
+    objects: Sequence[PosedObject], config: ProtocolConfig, *, keep: Keep = compute_always
+) -> Features:
+    """Returns the features of the true target views: what predicted ones are compared with.
+
+    Args:
+        objects: all of one resolution.
+        config: the protocol; says which networks' features.
+        keep: what becomes of finished batches.
+    """
+    pieces = []
+    for batch, (cases, _, real) in enumerate(_batches(objects, config)):
+
+        def look(cases: Cases = cases, real: int = real) -> Piece:
+            found = true_features(cases, config)
+            return {name: values[:real][cases.is_target[:real]] for name, values in found.items()}
+
+        pieces.append(keep(f"truth-{batch:04d}", look))
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def set_distances(predicted: Features, truth: Features) -> dict[str, float]:
+    """Returns how far predicted views, as a set, are from true ones: `fd_vgg16`, `kd_vgg16`, `fid`, `kid`.
+
+    Args:
+        predicted: of an `Evaluation`.
+        truth: of `features_of_truth`; networks that either lacks are left out.
+    """
+    names = {"vgg16": ("fd_vgg16", "kd_vgg16"), "inception": ("fid", "kid")}
+    found = {}
+    for network, (frechet, kernel) in names.items():
+        if network in predicted and network in truth and len(truth[network]) > 1:
+            found[frechet] = frechet_distance(predicted[network], truth[network])
+            found[kernel] = kernel_distance(predicted[network], truth[network])
+    return found
+
+
+def mean_scores(scores: Scores) -> dict[str, float]:
+    """Returns each metric's mean over views, then over objects: every object counts alike.
+
+    Views without a value (NaN) are left out, then objects without one; a metric that no view has is left out too.
+    """
+    objects = {name: [object_mean(views) for views in values] for name, values in scores.items()}
+    return {name: float(np.nanmean(means)) for name, means in objects.items() if np.isfinite(means).any()}
+
+
+def object_mean(views: np.ndarray) -> float:
+    """Returns the mean of one object's values, those that are NaN left out; NaN if all are."""
+    known = views[~np.isnan(views)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _batches(objects: Sequence[PosedObject], config: ProtocolConfig) -> Iterator[tuple[Cases, np.ndarray, int]]:
@@ -199,22 +209,27 @@ def _batches(objects: Sequence[PosedObject], config: ProtocolConfig) -> Iterator
         yield cases, indices, min(size, len(objects) - start)
 
 
-_score_views = jax.jit(score_views)
+def _judged(seen: Picture, cases: Cases, real: int, config: ProtocolConfig) -> Piece:
+    """Returns scores, features and pixels of a batch, the fillers left out."""
+    scores, features = score_batch(seen, cases, config)
+    pixels = np.asarray(jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8))
+    arrays = {f"score/{name}": values for name, values in scores.items()}
+    arrays |= {f"features/{name}": values for name, values in features.items()}
+    arrays |= {"pixels": pixels, "is_target": cases.is_target}
+    return {name: np.asarray(values)[:real] for name, values in arrays.items()}
 
 
-@functools.cache
-def _lpips_weights(network: Network) -> LPIPSWeights:
-    return jax.device_put(load_lpips(network))
+def _collected(pieces: Sequence[Piece]) -> Evaluation:
+    """Joins batches, and leaves out views that only repeat another."""
 
+    def objects(name: str) -> list[np.ndarray]:
+        return [values[real] for piece in pieces for values, real in zip(piece[name], piece["is_target"], strict=True)]
 
-def _append_scores(scores: Scores, seen: Picture, cases: Cases, real: int, networks: tuple[Network, ...]) -> None:
-    weights = {network: _lpips_weights(network) for network in networks}
-    values = _score_views(seen.image, seen.alpha, cases.target_images, cases.target_alphas, weights)
-    for name, array in values.items():
-        array = np.asarray(array)
-        scores.setdefault(name, []).extend(array[i][cases.is_target[i]] for i in range(real))
+    def part(prefix: str) -> list[str]:
+        return [name.removeprefix(prefix) for name in pieces[0] if name.startswith(prefix)]
 
-
-def mean_scores(scores: Scores) -> dict[str, float]:
-    """Returns each metric's mean over views, then over objects: every object counts alike."""
-    return {name: float(np.mean([np.mean(views) for views in objects])) for name, objects in scores.items()}
+    return Evaluation(
+        scores={name: objects(f"score/{name}") for name in part("score/")},
+        predictions=objects("pixels"),
+        features={name: np.concatenate(objects(f"features/{name}")) for name in part("features/")},
+    )

@@ -33,6 +33,35 @@ def test_psnr_and_ssim_agree_with_scikit_image(pictures):
         assert ssim[i] == pytest.approx(expected, abs=1e-4)
 
 
+def test_box_metrics_are_those_of_the_crop(pictures):
+    first, second = pictures
+    alpha = np.zeros(first.shape[:3], np.float32)
+    boxes = [(4, 25, 7, 31), (0, 33, 0, 40), (2, 13, 25, 40), (20, 33, 0, 11)]
+    for one, (top, bottom, left, right) in zip(alpha, boxes, strict=True):
+        one[top, left] = one[bottom - 1, right - 1] = 0.8
+    psnr = evaluation.bounding_box_psnr(first, second, alpha)
+    ssim = evaluation.bounding_box_ssim(first, second, alpha)
+    for i, (top, bottom, left, right) in enumerate(boxes):
+        a, b = (x[i, top:bottom, left:right].astype(np.float64) for x in (first, second))
+        with np.errstate(divide="ignore"):  # equal crops
+            expected = min(peak_signal_noise_ratio(b, a, data_range=1), evaluation.PSNR_LIMIT)
+        assert psnr[i] == pytest.approx(expected, abs=1e-4)
+        expected = structural_similarity(
+            a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1, channel_axis=-1
+        )
+        assert ssim[i] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_box_smaller_than_a_window_is_lengthened_to_one(pictures):
+    first, second = pictures
+    alpha = np.zeros(first.shape[:3], np.float32)
+    alpha[:, 0, 20] = alpha[:, 2, 21] = 1.0  # rows 0 to 3, columns 20 to 22: grows to rows 0 to 11, columns 16 to 27
+    alpha[3] = 0.0  # nothing there: the whole picture
+    ssim = evaluation.bounding_box_ssim(first, second, alpha)
+    np.testing.assert_allclose(ssim[:3], evaluation.ssim(first[:3, :11, 16:27], second[:3, :11, 16:27]), atol=1e-5)
+    np.testing.assert_allclose(ssim[3], evaluation.ssim(first[3], second[3]), atol=1e-6)
+
+
 def test_metrics_of_stacked_batches_are_those_of_each_view(pictures):
     first, second = (array.reshape(2, 2, *array.shape[1:]) for array in pictures)
     np.testing.assert_allclose(evaluation.ssim(first, second)[1, 0], evaluation.ssim(first[1, 0], second[1, 0]), 1e-6)

@@ -131,8 +131,8 @@ def test_scores_do_not_depend_on_the_batch_size():
     items = objects()
     one = evaluation.evaluate_pictures(paint, items, evaluation.ProtocolConfig(batch_size=1))
     two = evaluation.evaluate_pictures(paint, items, evaluation.ProtocolConfig(batch_size=2))
-    for name in one:
-        for a, b in zip(one[name], two[name], strict=True):
+    for name in one.scores:
+        for a, b in zip(one.scores[name], two.scores[name], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -143,7 +143,7 @@ def test_lpips_is_scored_where_it_is_asked_for(monkeypatch):
         "biases": (np.zeros(4, np.float32),) * 13,
         "heads": (np.ones(4, np.float32),) * 5,
     }
-    monkeypatch.setattr(evaluation.protocol, "_lpips_weights", {"vgg": weights}.__getitem__)
+    monkeypatch.setattr(evaluation.scoring, "lpips_weights", {"vgg": weights}.__getitem__)
     items = objects()
     config = evaluation.ProtocolConfig(batch_size=2, lpips=("vgg",))
     result = evaluation.evaluate_model(oracle(items), {}, items, config)
@@ -153,23 +153,27 @@ def test_lpips_is_scored_where_it_is_asked_for(monkeypatch):
     def paint(cases):
         return evaluation.Picture(jnp.full_like(cases.target_images, 0.5), jnp.asarray(cases.target_alphas))
 
-    grey = evaluation.evaluate_pictures(paint, items, config)
+    grey_row = evaluation.evaluate_pictures(paint, items, config)
+    grey = grey_row.scores
     for item, values in zip(items, grey["lpips_vgg"], strict=True):
         truth = np.delete(item.images, item.condition, axis=0)
         np.testing.assert_allclose(values, lpips(weights, np.full_like(truth, 0.5), truth), rtol=1e-4)
     rows = {name: evaluation.mean_scores(scores) for name, scores in [("oracle", result.scores), ("grey", grey)]}
     assert rows["grey"]["lpips_vgg"] > 10 * rows["oracle"]["lpips_vgg"]
     table = evaluation.markdown_table(rows).splitlines()
-    assert table[0].endswith("| alpha IoU | LPIPS (VGG) |") and table[3].endswith(
-        f"| {rows['grey']['lpips_vgg']:.4f} |"
-    )
+    assert table[0].endswith("| SSIM | LPIPS (VGG) |") and table[3].endswith(f"| {rows['grey']['lpips_vgg']:.4f} |")
+    # Sets: what the oracle paints are the true views, nearly; grey pictures are far from them.
+    truth = evaluation.features_of_truth(items, config)
+    assert truth["vgg16"].shape == (8, 4)
+    near, far = (evaluation.set_distances(row.features, truth) for row in (result, grey_row))
+    assert near["fd_vgg16"] < far["fd_vgg16"] / 10 and near["kd_vgg16"] < far["kd_vgg16"]
 
 
 def test_a_table_leaves_open_what_was_not_measured():
     plain = {"bbox_psnr": 1.0, "psnr": 2.0, "ssim": 0.5, "alpha_iou": 0.25}
     table = evaluation.markdown_table({"a": plain | {"lpips_alex": 0.125}, "b": plain}).splitlines()
     assert table[0].endswith("| LPIPS (Alex) |") and table[2].endswith("| 0.1250 |") and table[3].endswith("| – |")
-    assert evaluation.markdown_table({"b": plain}).splitlines()[0].endswith("| alpha IoU |")
+    assert evaluation.markdown_table({"b": plain}).splitlines()[0].endswith("| SSIM |")
 
 
 def test_lpips_is_usable_if_installed_and_pictures_are_large_enough(tmp_path):
@@ -254,8 +258,12 @@ def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path, cap
     names = {"evaluation.json", "evaluation.md", "worst.png", "best.png", "grid.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert list(measured["means"]) == [
-        "model", "condition view copied", "condition view as billboard", "mean training view",
+        "model", "model, one step from noise",
+        "condition view copied", "condition view as billboard", "mean training view",
     ]  # fmt: skip
+    best = max(row["bbox_psnr"] for name, row in measured["means"].items() if "model" not in name)
+    assert measured["margin"]["bbox_psnr"] == pytest.approx(measured["means"]["model"]["bbox_psnr"] - best)
+    assert measured["means"]["model"]["seconds"] > 0
     assert set(measured["objects"]) == {"x", "y", "z"}
     assert measured["settings"]["target views"] == 9
     assert measured["settings"]["trained samples"] == 8
@@ -267,9 +275,11 @@ def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path, cap
     assert "mean training view" in (tmp_path / "out" / "evaluation.md").read_text()
 
     # The same command gives the same numbers, and baselines change none of them.
-    again = run(workplace, tmp_path / "again", "--no-baselines", "--no-lpips")
+    again = run(workplace, tmp_path / "again", "--no-baselines", "--no-lpips", "--no-one-step")
     assert "is left out" not in capsys.readouterr().out
-    assert again["means"] == {"model": measured["means"]["model"]} and again["margin"] is None
+    assert list(again["means"]) == ["model"] and again["margin"] is None
+    for name, value in measured["means"]["model"].items():
+        assert name == "seconds" or again["means"]["model"][name] == value
     assert again["swap"] == measured["swap"]
 
 

@@ -1,0 +1,72 @@
+"""Finished pieces of a long computation, kept in a folder, so that a program that was stopped goes on from there."""
+
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Piece = dict[str, np.ndarray]
+"""Arrays by name: what one stretch of work has found."""
+
+Keep = Callable[[str, Callable[[], Piece]], Piece]
+"""`(name, compute) -> piece`: computes a piece, or returns it as it was computed before."""
+
+_KEY = "computed with"
+
+
+def compute_always(name: str, compute: Callable[[], Piece]) -> Piece:
+    """Keeps nothing: a `Keep` for computations that are short."""
+    del name
+    return compute()
+
+
+def keep_in(folder: pathlib.Path, settings: Any) -> Keep:
+    """Returns a `Keep` that writes each piece to a file of its own, whole or not at all.
+
+    A piece that was computed with other settings, or whose file is damaged, is computed again.
+
+    Args:
+        folder: for the files; created with the first.
+        settings: everything that the pieces depend on, as JSON can say it.
+    """
+    key = fingerprint(settings)
+
+    def keep(name: str, compute: Callable[[], Piece]) -> Piece:
+        file = folder / f"{name}.npz"
+        kept = _read(file, key)
+        if kept is not None:
+            return kept
+        piece = compute()
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        try:
+            with open(beside, "wb") as opened:
+                arrays: dict[str, Any] = {_KEY: np.asarray(key)} | piece
+                np.savez(opened, **arrays)
+            os.replace(beside, file)
+        finally:
+            beside.unlink(missing_ok=True)
+        return piece
+
+    return keep
+
+
+def fingerprint(settings: Any) -> str:
+    """Returns a hash of settings, as JSON can say them."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read(file: pathlib.Path, key: str) -> Piece | None:
+    """Returns a piece of the same settings, or None."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            if str(arrays[_KEY]) != key:
+                return None
+            return {name: arrays[name] for name in arrays.files if name != _KEY}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
