@@ -155,9 +155,7 @@ def test_further_terms_are_weighed_like_the_colours(monkeypatch):
     settings = LossConfig(novel=2.0, perceptual=0.3, ssim=0.2, depth=0.1)
     config = dataclasses.replace(CONFIG, losses=settings)
     gaussians, weights = random_gaussians(), first_denoised_others_novel()
-    monkeypatch.setattr(
-        view_losses, "lpips", lambda weights, a, b, precision: jnp.mean(jnp.abs(a - b), (1, 2, 3)) * weights
-    )
+    monkeypatch.setattr(view_losses, "lpips", mean_difference)
     terms = rendering_losses(
         config, gaussians, targets._replace(depths=depths), jnp.asarray(weights), frozen={"lpips": {"factor": 3.0}}
     )
