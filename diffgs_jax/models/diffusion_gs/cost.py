@@ -19,8 +19,7 @@ class Cost(NamedTuple):
         gaussians: that come out.
         forward_flops: multiplications and additions of the matrix products, forward; rendering is not in it. With its
             gradient a sample takes three times as many.
-        activation_bytes: what the blocks keep for the backward pass, without rematerialisation; with it, the block
-            inputs alone.
+        activation_bytes: what the blocks keep for the backward pass, under the network's kind of rematerialisation.
     """
 
     parameters: int
@@ -51,7 +50,9 @@ def cost(config: DiffusionGSConfig, views: int, resolution: int) -> Cost:
     flops += 2 * patches * (patch // network.stride) ** 2 * channels * width
     flops += 2 * network.free_gaussians * channels * width
     number = 2 if network.dtype == "bfloat16" else 4
-    kept = 1 if network.remat else 9 + 2 * network.mlp_ratio  # vectors of a token that a block keeps
+    kept = 9 + 2 * network.mlp_ratio  # vectors of a token that a block keeps
+    if network.remat:  # its input; and with it queries, keys, values, projection, hidden layer and output
+        kept = 6 + network.mlp_ratio if network.remat_keeps == "products" else 1
     scores = 0 if network.remat or network.attention == "cudnn" else 2 * network.heads * tokens
     return Cost(
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(param_shapes(config))),
