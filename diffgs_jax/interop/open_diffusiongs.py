@@ -1,12 +1,14 @@
 """Checkpoints of Open-DiffusionGS, the published PyTorch implementation of DiffusionGS."""
 
 import math
+import re
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from diffgs_jax.errors import DataError
+from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig, Domain, GaussianConfig, NetworkConfig
 
 # Theirs, ours (`{domain}` filled in), and how theirs becomes ours: `linear` weights are transposed, `stack` ones exist
@@ -41,81 +43,119 @@ MAPPING: tuple[tuple[str, str, str], ...] = (
 
 _CHANNELS = 9  # colour and ray embedding: the published network has no condition flag
 _FREQUENCIES = 256
+_TOKENS = "gaussians_pos_embedding"
+_MOST_LAYERS = 1000  # whatever a file may name its tensors
 
 
 def import_open_diffusiongs(
-    tensors: Mapping[str, np.ndarray], *, domain: Domain, head_dim: int = 64
+    tensors: Mapping[str, np.ndarray], *, domain: Domain | None = None, head_dim: int = 64
 ) -> tuple[DiffusionGSConfig, dict[str, Any]]:
     """Turns a published state dict into a config and parameters.
 
     The config is read off the shapes; what shapes cannot tell is published as: `object` with RPPC rays and the
-    reference-point law, reach 1.8; `scene` with Plücker rays and the near–far law, 0 to 500. A published checkpoint
-    has the decoder of one domain only, so the config has too.
+    reference-point law, reach 1.8, in a mirrored world; `scene` with Plücker rays and the near–far law, 0 to 500. A
+    published checkpoint has the decoder of one domain only, so the config has too.
 
     Args:
         tensors: the state dict, as numpy arrays under its published names (of the denoiser alone, prefix removed).
-        domain: what the checkpoint was trained for.
+        domain: what the checkpoint was trained for; read off the free tokens' shape by default, which is
+            `[n, width]` in object models and `[1, n, width]` in scene models.
         head_dim: features of an attention head; published networks have 64.
 
+    Returns:
+        The config, and float32 parameters of their own memory.
+
     Raises:
-        DataError: listing every tensor that is missing, unknown or of the wrong shape.
+        DataError: if the domain is another one, or listing every tensor that is missing, unknown, of the wrong shape
+            or not finite.
+        UserError: if the heads do not divide the width.
     """
-    config = _infer_config(tensors, domain, head_dim)
-    expected = _expected_shapes(config.network)
-    problems = [f"{name} is missing" for name in expected if name not in tensors]
-    problems += [f"{name} is unknown" for name in tensors if name not in expected]
+    found = _domain(tensors)
+    if domain and found and domain != found:
+        raise DataError(f"a scene model is no object model: this one was trained for {found}s, not for {domain}s")
+    domain = domain or found or "object"
+    network = _infer_network(tensors, domain, head_dim)
+    expected = _expected_shapes(network)
+    problems = [(name, "is missing") for name in expected if name not in tensors]
+    problems += [(name, "is unknown") for name in tensors if name not in expected]
     problems += [
-        f"{name} has shape {tuple(tensors[name].shape)} instead of {shape}"
+        (name, f"has shape {tuple(tensors[name].shape)} instead of {shape}")
         for name, shape in expected.items()
         if name in tensors and _without_leading_ones(tensors[name].shape, len(shape)) != shape
     ]
+    if not problems:
+        problems = [(name, "is not finite") for name in expected if not np.isfinite(tensors[name]).all()]
     if problems:
-        raise DataError(f"not an Open-DiffusionGS {domain} checkpoint: {'; '.join(problems)}")
+        raise DataError(f"not an Open-DiffusionGS {domain} checkpoint: {'; '.join(_by_block(problems))}")
+    if network.width % head_dim:
+        raise UserError(f"heads of {head_dim} features do not divide the width {network.width}")
     params: dict[str, Any] = {}
     for theirs, ours, rule in MAPPING:
-        names = [theirs.format(i=i) for i in range(config.network.layers if "stack" in rule else 1)]
+        names = [theirs.format(i=i) for i in range(network.layers if "stack" in rule else 1)]
         arrays = [np.asarray(tensors[name], np.float32).reshape(expected[name]) for name in names]
         arrays = [array.T for array in arrays] if "linear" in rule else arrays
         *path, leaf = ours.format(domain=domain).split(".")
         place = params
         for key in path:
             place = place.setdefault(key, {})
-        place[leaf] = np.stack(arrays) if "stack" in rule else np.ascontiguousarray(arrays[0])
+        place[leaf] = np.stack(arrays) if "stack" in rule else np.array(arrays[0], order="C")
+    config = DiffusionGSConfig(network=network, gaussians=GaussianConfig(), mirrored_world=domain == "object")
     return config, params
 
 
-def _infer_config(tensors: Mapping[str, np.ndarray], domain: Domain, head_dim: int) -> DiffusionGSConfig:
-    """Reads sizes off the four tensors that determine them all."""
-    sizes = {
-        "gaussians_pos_embedding": 2,
-        "image_tokenizer.1.weight": 2,
-        "upsampler.linear.weight": 2,
-        "transformer.0.mlp.fc1.weight": 2,
-    }
-    bad = [name for name, rank in sizes.items() if name not in tensors or tensors[name].ndim < rank]
-    if bad:
-        raise DataError(f"not an Open-DiffusionGS {domain} checkpoint: {', '.join(bad)} missing or without its axes")
-    free, width = tensors["gaussians_pos_embedding"].shape[-2:]
-    patch_size = math.isqrt(tensors["image_tokenizer.1.weight"].shape[1] // _CHANNELS)
-    coefficients = (tensors["upsampler.linear.weight"].shape[0] - 11) // 3
-    if width % head_dim:
-        raise DataError(f"gaussians_pos_embedding: heads of {head_dim} features do not divide the width {width}")
-    network = NetworkConfig(
+def _domain(tensors: Mapping[str, np.ndarray]) -> Domain | None:
+    domains: dict[int, Domain] = {2: "object", 3: "scene"}
+    return domains.get(tensors[_TOKENS].ndim) if _TOKENS in tensors else None
+
+
+def _infer_network(tensors: Mapping[str, np.ndarray], domain: Domain, head_dim: int) -> NetworkConfig:
+    """Reads sizes off the tensors that determine them, and takes published ones where those are missing or odd."""
+
+    def size(name: str, axis: int, published: int) -> int:
+        rank = 2  # of all the tensors asked for; the tokens may have more
+        return tensors[name].shape[axis] if name in tensors and tensors[name].ndim >= rank else published
+
+    ends = ("layernorm.weight", "linear.weight", "qkv.weight", _TOKENS)
+    widths = [array.shape[-1] for name, array in tensors.items() if name.endswith(ends) and array.ndim]
+    width = max(statistics.mode(widths), 1) if widths else 1024
+    blocks = [int(match[1]) for name in tensors if (match := re.match(r"transformer\.(\d+)\.", name))]
+    coefficients = (size("upsampler.linear.weight", 0, 14) - 11) // 3
+    return NetworkConfig(
         width=width,
-        layers=len({name.split(".")[1] for name in tensors if name.startswith("transformer.")}),
-        heads=width // head_dim,
-        mlp_ratio=tensors["transformer.0.mlp.fc1.weight"].shape[0] // width,
-        patch_size=patch_size,
+        layers=min(max(blocks, default=-1) + 1, _MOST_LAYERS),
+        heads=max(width // head_dim, 1),
+        mlp_ratio=max(size("transformer.0.mlp.fc1.weight", 0, 4 * width) // width, 1),
+        patch_size=max(math.isqrt(size("image_tokenizer.1.weight", 1, 8 * 8 * _CHANNELS) // _CHANNELS), 1),
         stride=1,
-        free_gaussians=free,
-        sh_degree=max(math.isqrt(max(coefficients, 1)) - 1, 0),
+        free_gaussians=size(_TOKENS, -2, 2),
+        sh_degree=min(max(math.isqrt(max(coefficients, 1)) - 1, 0), 3),
         domains=(domain,),
         ray_embedding="rppc" if domain == "object" else "plucker",
         modulation="block",
         condition_channel=False,
         initialization="published",
     )
-    return DiffusionGSConfig(network=network, gaussians=GaussianConfig())
+
+
+def _by_block(problems: list[tuple[str, str]]) -> list[str]:
+    """Returns one line for each problem, or one for all the blocks that share it."""
+    blocks: dict[tuple[str, str], list[int]] = {}
+    for name, problem in problems:
+        match = re.fullmatch(r"transformer\.(\d+)(\..*)", name)
+        key = (f"transformer.{{}}{match[2]}" if match else name, problem)
+        blocks.setdefault(key, []).extend([int(match[1])] if match else [])
+    return [f"{name.replace('{}', _ranges(numbers), 1)} {problem}" for (name, problem), numbers in blocks.items()]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Returns for example `0-5,7`."""
+    ordered, runs = sorted(numbers), []
+    for number in ordered:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
 
 
 def _expected_shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:

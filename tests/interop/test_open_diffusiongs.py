@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffgs_jax.errors import DataError
+from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Views
 from diffgs_jax.interop import import_open_diffusiongs
 from diffgs_jax.models import diffusion_gs
@@ -134,5 +134,5 @@ def test_something_else_entirely_is_refused(tensors):
 
 def test_heads_that_do_not_divide_the_width_are_refused(golden_folder):
     _, tensors = load(golden_folder, "object")
-    with pytest.raises(DataError, match="do not divide the width 64"):
+    with pytest.raises(UserError, match="do not divide the width 64"):
         import_open_diffusiongs(tensors, domain="object", head_dim=48)
