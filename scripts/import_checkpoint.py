@@ -58,7 +58,8 @@ def main(config: ImportConfig) -> None:
     size = sum(leaf.size for leaf in jax.tree.leaves(weights))
     beside = config.out.with_name(config.out.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
-    metadata = {"config": to_dict(settings), "counters": {}, "imported_from": config.input.name}
+    counters = {"samples": 0, "seconds": 0.0}  # of training by this library
+    metadata = {"config": to_dict(settings), "counters": counters, "imported_from": config.input.name}
     training.save_weights(beside, 0, weights, metadata)
     if config.out.exists():
         shutil.rmtree(config.out)
