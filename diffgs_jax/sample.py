@@ -36,14 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
     with report_errors():
         words = sys.argv[1:] if arguments is None else arguments
         finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        finder.add_argument("--repeat", type=pathlib.Path)
-        repeat = finder.parse_known_args(words)[0].repeat
-        if repeat is None:
-            defaults, record = {}, None
-        else:
-            options, record = read_options(repeat)
-            defaults = {"default": options}
-        run(command_line.parse(Options, words, prog="python -m diffgs_jax.sample", **defaults), record)
+        for name in ("--repeat", "--out"):
+            finder.add_argument(name, type=pathlib.Path)
+        stated = finder.parse_known_args(words)[0]
+        settings: dict[str, Any] = {"prog": "python -m diffgs_jax.sample"}
+        record = None
+        if stated.repeat is not None:
+            if stated.out is None:
+                raise UserError("--repeat needs --out, a folder for what is made again")
+            settings["default"], record = read_options(stated.repeat, stated.out)
+        run(command_line.parse(Options, words, **settings), record)
 
 
 def run(options: Options, record: dict[str, Any] | None = None) -> None:

@@ -21,6 +21,7 @@ PICTURE_SUFFIXES = (
 
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _NAMES = "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
+_OURS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _OTHERS = {b"heic": "HEIC", b"heix": "HEIC", b"heif": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
 
 
@@ -46,7 +47,7 @@ def read_picture(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 4"]:
                 picture.load()
                 return _rgba(ImageOps.exif_transpose(picture))
         except Image.UnidentifiedImageError as error:
-            raise DataError(f"{path} is {_kind(file)}, not a {_NAMES} picture") from error
+            raise DataError(f"{path} is {_kind(file)}; give a {_NAMES} picture") from error
         except Image.DecompressionBombError as error:
             raise DataError(f"{path} has too many pixels; make it smaller first") from error
         # What Pillow's decoders let out when a file is damaged; none of it tells the user more than that.
@@ -99,6 +100,8 @@ def _kind(file: BinaryIO) -> str:
     head = file.read(512)
     if not head:
         return "empty"
+    if head.startswith(_OURS):
+        return "damaged or an unusual picture"
     if head[4:8] == b"ftyp" and head[8:12] in _OTHERS:
         return f"a {_OTHERS[head[8:12]]} file"
     if head.lstrip()[:5] in (b"<?xml", b"<svg "):

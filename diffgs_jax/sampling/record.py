@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import cattrs
 import jax
-import tyro
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.pipeline import Pipeline
@@ -55,8 +54,8 @@ def make_record(options: Options, pipeline: Pipeline, folder: pathlib.Path) -> d
     }
 
 
-def read_options(path: pathlib.Path) -> tuple[Options, dict[str, Any]]:
-    """Returns the options that a `sample.json` was made with, where `out` is left for the user to say, and all of it.
+def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[Options, dict[str, Any]]:
+    """Returns the options that a `sample.json` was made with, for another folder, and all that it says.
 
     Raises:
         UserError: if the file cannot be read.
@@ -71,8 +70,7 @@ def read_options(path: pathlib.Path) -> tuple[Options, dict[str, Any]]:
     try:
         if record["version"] != _VERSION:
             raise DataError(f"{path} is of version {record['version']}; this program reads version {_VERSION}")
-        options = _converter.structure({**record["options"], "out": "."}, Options)
-        return dataclasses.replace(options, out=tyro.MISSING, repeat=path), record
+        return _converter.structure({**record["options"], "out": str(out), "repeat": str(path)}, Options), record
     except (cattrs.BaseValidationError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a sample.json that this program wrote ({error})") from error
 
