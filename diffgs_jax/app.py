@@ -118,8 +118,11 @@ def _import_page(cache: pathlib.Path) -> Any:
     Raises:
         UserError: if it is not installed.
     """
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(cache), HF_HUB_DISABLE_TELEMETRY="1")
+    # All are read when gradio and what it imports are imported.
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
+    os.environ["GRADIO_TEMP_DIR"] = str(cache)
     try:
+        import gradio  # noqa: F401  # ty: ignore (optional)
         import viser  # noqa: F401  # ty: ignore (optional)
 
         from diffgs_jax.viewing import page

@@ -14,7 +14,7 @@ from diffgs_jax.pipeline import Pipeline
 from diffgs_jax.viewing.scene import viewer_page
 
 FRAMES = 48
-_FILM_SIZE = 256
+FILM_SIZE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def make_asset(
     rig, background = pipeline.config.rig, pipeline.config.model.background
     film = folder / "turntable.mp4"
     pictures = render_turntable(
-        visible, frames=FRAMES, size=_FILM_SIZE, rig=rig, background=background, progress=on_frames
+        visible, frames=FRAMES, size=FILM_SIZE, rig=rig, background=background, progress=on_frames
     )
     write_video(film, pictures)
 

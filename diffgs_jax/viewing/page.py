@@ -4,7 +4,7 @@ import concurrent.futures
 import html
 import pathlib
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, get_args
 
 import gradio as gr  # ty: ignore (optional)
@@ -37,15 +37,6 @@ CSS = """
 """
 
 
-class _Picture(gr.Image):
-    """An image input that hands over the uploaded file untouched: what is wrong with it is told by our own reader."""
-
-    is_template = True  # to gradio's front end it is its parent
-
-    def preprocess(self, payload: Any) -> Any:
-        return None if payload is None else payload.path
-
-
 def build_page(
     pipeline: Pipeline,
     worker: concurrent.futures.Executor,
@@ -63,35 +54,20 @@ def build_page(
         examples: pictures to click.
         waiting: requests that may wait; more are refused.
     """
-
-    def make(picture: str | None, seed: float, steps: float, sampler: str, elevation: float) -> Generator[tuple]:
-        if picture is None:
-            raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
-        settings = Settings(_whole(seed, "seed"), _whole(steps, "number of steps"), sampler, elevation)  # ty: ignore
-        path = pathlib.Path(picture)
-        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
-            try:
-                for event in follow(
-                    worker, lambda report: make_asset(pipeline, path, settings, pathlib.Path(place), report)
-                ):
-                    yield _shown(event.value) if isinstance(event, Done) else (_told(event), *[gr.skip()] * 4)
-            except (UserError, DataError) as error:
-                message = str(error).replace(picture, path.name)
-                raise gr.Error(html.escape(message), duration=None, print_exception=False) from error
-
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(_INTRODUCTION)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                picture = _Picture(
+                picture = gr.Image(
                     label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=320
                 )
+                picture.preprocess = _untouched
                 if examples:
-                    gr.Examples(
-                        [str(path) for path in examples], picture, label="Or click one of these", elem_id="examples"
-                    )
+                    gr.Examples([*map(str, examples)], picture, label="Or click one of these", elem_id="examples")
                 with gr.Accordion("Settings", open=False):
-                    seed = gr.Number(0, label="Seed", info="Another one imagines other hidden sides.", precision=0)
+                    seed = gr.Number(
+                        0, label="Seed", info="Another one imagines other hidden sides.", precision=0, minimum=0
+                    )
                     steps = gr.Slider(2, 100, 30, step=1, label="Denoising steps")
                     sampler = gr.Radio(
                         [(_SAMPLERS.get(kind, kind), kind) for kind in get_args(SamplerKind)],
@@ -119,7 +95,10 @@ def build_page(
                     buttons=["download", "fullscreen"],
                 )
         button.click(
-            make,
+            # A generator function to whoever asks, also where type checks are wrapped around ours.
+            lambda picture, seed, steps, sampler, elevation: (
+                yield from _made(pipeline, worker, folder, picture, seed, steps, sampler, elevation)
+            ),
             [picture, seed, steps, sampler, elevation],
             [status, stage, film, views, files],
             show_progress_on=[status],
@@ -129,7 +108,44 @@ def build_page(
     return page
 
 
-def _whole(number: float | None, name: str) -> int:
+def _made(
+    pipeline: Pipeline,
+    worker: concurrent.futures.Executor,
+    folder: pathlib.Path,
+    picture: str | None,
+    seed: int | float | None,
+    steps: int | float | None,
+    sampler: SamplerKind,
+    elevation: int | float,
+) -> Generator[tuple[Any, ...], None, None]:
+    """Answers one click: yields progress, then everything, for the page's five outputs.
+
+    Raises:
+        gr.Error: in one line, if the visitor's picture or settings are not usable.
+    """
+    if picture is None:
+        raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
+    settings = Settings(_whole(seed, "seed"), _whole(steps, "number of steps"), sampler, float(elevation))
+    path = pathlib.Path(picture)
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
+
+        def job(report: Callable[[Progress], None]) -> Asset:
+            return make_asset(pipeline, path, settings, pathlib.Path(place), report)
+
+        try:
+            for event in follow(worker, job):
+                yield _shown(event.value) if isinstance(event, Done) else (_told(event), *[gr.skip()] * 4)
+        except (UserError, DataError) as error:
+            message = html.escape(str(error).replace(picture, path.name))
+            raise gr.Error(message, duration=None, print_exception=False) from error
+
+
+def _untouched(upload: Any) -> str | None:
+    """Hands over an uploaded file as it is: what is wrong with it is told by our own reader."""
+    return None if upload is None else upload.path
+
+
+def _whole(number: int | float | None, name: str) -> int:
     if number is None or number != int(number):
         raise gr.Error(f"The {name} must be a whole number.", print_exception=False)
     return int(number)

@@ -1,0 +1,69 @@
+"""Files to show: what is read of them, and one line for what cannot be."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.interop import write_gaussians
+from diffgs_jax.viewing import Mesh, read_subject
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".PLY"])
+def test_splats(tmp_path, gaussians, suffix):
+    path = tmp_path / f"ball{suffix}"
+    write_gaussians(path, gaussians)
+    subject = read_subject(path)
+    found = np.sort(np.asarray(subject.means), axis=0)  # .splat orders by size
+    np.testing.assert_allclose(found, np.sort(gaussians.means, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_meshes(tmp_path, suffix):
+    box = trimesh.creation.box((1, 2, 3))
+    box.apply_translation((5, 0, 0))
+    box.export(tmp_path / f"box{suffix}")
+    subject = read_subject(tmp_path / f"box{suffix}")
+    assert isinstance(subject, Mesh) and subject.triangles == 12
+    np.testing.assert_allclose(subject.vertices.min(0), (4.5, -1, -1.5), atol=1e-5)
+    again = trimesh.load_scene(trimesh.util.wrap_as_stream(subject.glb), file_type="glb")
+    assert again.to_geometry().volume == pytest.approx(6, abs=1e-4)
+
+
+def test_placed_parts_are_where_their_scene_has_them(tmp_path):
+    scene = trimesh.Scene()
+    scene.add_geometry(trimesh.creation.box((1, 1, 1)), transform=trimesh.transformations.translation_matrix((0, 0, 7)))
+    scene.export(tmp_path / "placed.glb")
+    assert read_subject(tmp_path / "placed.glb").vertices[:, 2].min() == pytest.approx(6.5)
+
+
+def test_values_that_are_no_numbers_are_left_out(tmp_path, gaussians):
+    path = tmp_path / "broken.ply"
+    write_gaussians(path, gaussians)
+    content = bytearray(path.read_bytes())
+    first = content.index(b"end_header\n") + len(b"end_header\n")
+    content[first : first + 4] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    assert len(read_subject(path).means) == len(gaussians.means) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "words"),
+    [
+        ("absent.ply", None, UserError, "there is no file"),
+        ("picture.png", b"", UserError, ".ply, .spz, .splat, .glb, .obj"),
+        ("text.ply", b"not a splat", DataError, "is not a .ply"),
+        ("text.spz", b"not a splat", DataError, "text.spz"),
+        ("text.splat", b"not a splat", DataError, "text.splat"),
+        ("text.glb", b"not a mesh", DataError, "cannot be read as a mesh"),
+        ("empty.obj", b"# nothing\n", DataError, "empty.obj"),
+        ("points.obj", b"v 0 0 0\nv 1 0 0\n", DataError, "points.obj"),
+        ("wild.obj", b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", DataError, "wild.obj"),
+    ],
+)
+def test_one_line_for_what_cannot_be_shown(tmp_path, name, content, kind, words):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(kind, match=words) as caught:
+        read_subject(tmp_path / name)
+    assert "\n" not in str(caught.value)
