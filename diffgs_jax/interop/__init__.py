@@ -15,30 +15,38 @@ from diffgs_jax.interop.open_diffusiongs_files import (
 from diffgs_jax.interop.picture_files import PICTURE_SUFFIXES, read_picture
 from diffgs_jax.interop.pictures import FOREGROUND_RATIO, Picture, frame_object, load_picture
 from diffgs_jax.interop.ply import read_ply, write_ply
+from diffgs_jax.interop.relief import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.splat import read_splat, write_splat
 from diffgs_jax.interop.spz import read_spz, write_spz
 from diffgs_jax.interop.torch_file import LeftOut, load_torch
 from diffgs_jax.interop.trajectory import render_trajectory
-from diffgs_jax.interop.turntable import check_turntable, render_turntable, write_video
+from diffgs_jax.interop.turntable import Shown, check_turntable, render_turntable
+from diffgs_jax.interop.video import VIDEO_SUFFIXES, check_video, write_video
 
 __all__ = [
     "FOREGROUND_RATIO",
     "PICTURE_SUFFIXES",
     "PUBLISHED_RIG",
     "SPLAT_SUFFIXES",
+    "VIDEO_SUFFIXES",
     "Box",
     "LeftOut",
     "Matting",
     "Picture",
     "PublishedNetwork",
+    "Shown",
     "Sphere",
     "check_turntable",
+    "check_video",
     "clean_gaussians",
+    "depth_colors",
     "frame_object",
     "import_open_diffusiongs",
     "isolate_object",
     "load_picture",
     "load_torch",
+    "normal_colors",
+    "normals_from_depth",
     "read_camera_template",
     "read_gaussians",
     "read_open_diffusiongs",

@@ -1,11 +1,9 @@
-"""A film of Gaussians seen from all around."""
+"""A film of Gaussians seen from all around: their colours, how far they are, or which way their surface faces."""
 
 import functools
-import os
-import subprocess
 from collections.abc import Callable
+from typing import Literal
 
-import imageio_ffmpeg
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,30 +11,28 @@ from jaxtyping import Array, UInt8
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, orbit
-from diffgs_jax.interop._beside import written_beside
-from diffgs_jax.rasterizer import render
+from diffgs_jax.interop.relief import depth_colors, normal_colors, normals_from_depth
+from diffgs_jax.interop.video import check_video
+from diffgs_jax.rasterizer import expected_depth, render
+
+Shown = Literal["color", "depth", "normals"]
+"""What a turntable shows."""
 
 _FRAMES_AT_ONCE = 8  # rendered by one call: bounds memory, and is the only shape that is compiled
 
 
-def check_turntable(frames: int, size: int) -> None:
+def check_turntable(frames: int, size: int, suffix: str = ".mp4") -> None:
     """Finds out before any expensive work whether a film of this kind can be written; none (0 frames) always can.
 
     Raises:
-        UserError: if the number of frames or their size is impossible, or there is no ffmpeg.
+        UserError: if the number of frames, their size or the suffix is impossible, or there is no ffmpeg.
     """
     if frames < 0:
         raise UserError(f"the number of frames must be 0 or more, not {frames}")
-    if size < 16 or size % 2:
+    if size < 16 or (size % 2 and suffix == ".mp4"):
         raise UserError(f"the turntable's size must be an even number of pixels, at least 16, not {size}")
     if frames:
-        try:
-            imageio_ffmpeg.get_ffmpeg_exe()
-        except RuntimeError as error:
-            raise UserError(
-                "no ffmpeg was found to write the turntable with: pip install imageio[ffmpeg], "
-                "or point IMAGEIO_FFMPEG_EXE at one, or ask for --frames 0"
-            ) from error
+        check_video(suffix, size, size)
 
 
 def render_turntable(
@@ -45,7 +41,8 @@ def render_turntable(
     frames: int = 48,
     size: int = 256,
     rig: ObjectRig | None = None,
-    background: float = 1.0,
+    background: float | tuple[float, float, float] = 1.0,
+    shows: Shown = "color",
     progress: Callable[[int], object] | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Renders one turn about the z axis, the first frame from azimuth 0.
@@ -55,51 +52,40 @@ def render_turntable(
         frames: pictures in the turn.
         size: side of a picture, pixels.
         rig: gives elevation, distance and field of view.
-        background: grey value in [0, 1].
+        background: grey value or RGB in [0, 1].
+        shows: their colours; their depth, dark blue far and light yellow near; or the normals of the surface that the
+            depth describes, x, y and z of the object frame as red, green and blue.
         progress: called with the number of frames that have been finished since the last call.
     """
     rig = ObjectRig() if rig is None else rig
     gaussians = Gaussians(*(jnp.asarray(leaf, jnp.float32) for leaf in gaussians))
     azimuths = np.arange(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE) * 360.0 / frames
-    pictures = []
+    behind = np.broadcast_to(np.asarray(background, np.float32), 3)
+    cameras = orbit(azimuths, elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
+    pictures, alphas, depths = [], [], []
     for start in range(0, frames, _FRAMES_AT_ONCE):
-        turn = azimuths[start : start + _FRAMES_AT_ONCE]
-        cameras = orbit(turn, elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
-        pictures.append(np.asarray(_frames(gaussians, Cameras(*map(jnp.asarray, cameras)), size, background)))
+        turn = Cameras(*(jnp.asarray(leaf[start : start + _FRAMES_AT_ONCE]) for leaf in cameras))
+        picture, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size)
+        if shows == "color":
+            pictures.append(np.asarray(picture))
+        else:
+            alphas.append(np.asarray(alpha))
+            depths.append(np.asarray(depth))
         if progress is not None:
             progress(min(_FRAMES_AT_ONCE, frames - start))
-    return np.concatenate(pictures)[:frames]
+    if shows == "color":
+        return np.concatenate(pictures)[:frames]
+    alphas, depths = np.concatenate(alphas)[:frames], np.concatenate(depths)[:frames]
+    if shows == "depth":
+        colors = depth_colors(depths, alphas)
+    else:
+        views = [(depths[i], alphas[i], Cameras(*(np.asarray(leaf[i]) for leaf in cameras))) for i in range(frames)]
+        colors = normal_colors(np.stack([normals_from_depth(*view) for view in views]))
+    mixed = alphas[..., None] * colors + (1 - alphas[..., None]) * behind
+    return np.round(np.clip(mixed, 0, 1) * 255).astype(np.uint8)
 
 
-def write_video(
-    path: str | os.PathLike[str], frames: UInt8[np.ndarray, "frames h w 3"], *, frames_per_second: int = 24
-) -> None:
-    """Writes an H.264 mp4 that any player reads (yuv420p); the same frames give the same bytes.
-
-    Raises:
-        UserError: if the height or width is odd, which yuv420p cannot hold, or the film cannot be written.
-    """
-    if frames.shape[1] % 2 or frames.shape[2] % 2:
-        raise UserError(f"a film's height and width must be even, not {frames.shape[1]}×{frames.shape[2]}")
-    _, height, width, _ = frames.shape
-    # Not imageio's own writer: it starts ffmpeg by a plain fork, which can deadlock beside JAX's threads.
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
-    # One thread, because x264's rate control depends on their number; no versions or dates in the file.
-    coding = ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart"]
-    repeatable = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"]
-    with written_beside(path) as beside:
-        program = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"]
-        finished = subprocess.run(
-            [*program, *source, *coding, *repeatable, str(beside.absolute())],
-            input=frames.tobytes(),
-            capture_output=True,
-        )
-        if finished.returncode:
-            reason = finished.stderr.decode(errors="replace").strip().splitlines() or ["ffmpeg failed"]
-            raise UserError(f"cannot write {path}: {reason[-1]}")
-
-
-@functools.partial(jax.jit, static_argnames=("size", "background"))
-def _frames(gaussians: Gaussians, cameras: Cameras, size: int, background: float) -> Array:
-    image = render(gaussians, cameras, height=size, width=size, background=background).image
-    return jnp.round(jnp.clip(image, 0, 1) * 255).astype(jnp.uint8)
+@functools.partial(jax.jit, static_argnames="size")
+def _frames(gaussians: Gaussians, cameras: Cameras, background: Array, size: int) -> tuple[Array, Array, Array]:
+    seen = render(gaussians, cameras, height=size, width=size, background=background)
+    return jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8), seen.alpha, expected_depth(seen)

@@ -19,7 +19,7 @@ from diffgs_jax.meshing.observing import PLANE_SPACING, observe, surface_colors
 from diffgs_jax.meshing.surface import surface_of, vertex_normals
 
 _INVISIBLE = 1 / 255  # fainter Gaussians are never drawn
-_GROUP = 2048  # the number of Gaussians is rounded up to a multiple, so that few programs are compiled
+_GROUP, _VERTEX_GROUP = 2048, 8192  # numbers are rounded up to multiples, so that few programs are compiled
 
 
 class Mesh(NamedTuple):
@@ -70,10 +70,13 @@ def extract_mesh(
     seen = observe(unit, views, size=-(-resolution // 8) * 8, progress=progress)
     field = carve(seen, resolution)
     vertices, triangles = surface_of(field, faces)
-    normals = vertex_normals(vertices, triangles)
+    normals, spare = vertex_normals(vertices, triangles), [(0, -len(vertices) % _VERTEX_GROUP), (0, 0)]
     colors = surface_colors(
-        jnp.asarray(vertices, jnp.float32), jnp.asarray(normals, jnp.float32), seen, PLANE_SPACING + field.voxel
-    )
+        jnp.asarray(np.pad(vertices, spare), jnp.float32),
+        jnp.asarray(np.pad(normals, spare), jnp.float32),
+        seen,
+        PLANE_SPACING + field.voxel,
+    )[: len(vertices)]
     return Mesh((vertices * radius + center).astype(np.float32), triangles.astype(np.int32), np.asarray(colors))
 
 
