@@ -22,9 +22,16 @@ from diffgs_jax import command_line, evaluation
 from diffgs_jax.data import open_store
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
-from diffgs_jax.evaluate import Protocol, check_at_least_one, described, judges, keep_row, make_predictor, read_objects
-from diffgs_jax.evaluation.curves import Plot, draw_plots
 from diffgs_jax.pipeline import load
+from diffgs_jax.protocol import (
+    Protocol,
+    check_at_least_one,
+    choose_judges,
+    describe,
+    keep_row,
+    make_predictor,
+    read_cases,
+)
 
 NAMES: dict[SamplerKind, str] = {"ddpm": "DDPM", "ddim": "DDIM", "dpm": "DPM-Solver++"}
 PLOTTED = ("bbox_psnr", "bbox_lpips_vgg", "fd_vgg16", "alpha_iou", "bbox_ssim", "seconds")
@@ -50,15 +57,14 @@ def main(options: Options) -> None:
     if not options.samplers or not options.steps or min(options.steps) < 1:
         raise UserError("--samplers and --steps name at least one each, and steps are at least 1")
     pipeline = load(options.checkpoint)
-    protocol = judges(options, pipeline)
+    protocol = choose_judges(options, pipeline)
     for kind in options.samplers:  # so that an impossible number of steps is told at once
         make_predictor(pipeline, protocol, kind, max(options.steps))
     store = open_store(options.data, options.split)
-    objects = read_objects(options, store, pipeline)
-    settings = described(options, pipeline, store, objects) | {"lpips": list(protocol.lpips)}
-    settings = {name: value for name, value in settings.items() if name not in ("sampler", "steps")}
+    cases = read_cases(options, store, pipeline)
+    settings = describe(options, pipeline, protocol, store, cases)
     unfinished = options.out / "unfinished"
-    truth = evaluation.features_of_truth(objects, protocol, keep=keep_row(unfinished, settings, "truth"))
+    truth = evaluation.features_of_truth(cases, protocol, keep=keep_row(unfinished, settings, "truth"))
 
     cells: Cells = {}
     wanted = [(kind, steps) for steps in sorted(set(options.steps)) for kind in options.samplers]
@@ -68,11 +74,11 @@ def main(options: Options) -> None:
         means = one_step or read_cell(file, settings)
         if means is None:
             keep = keep_row(unfinished, settings, file.stem)
-            with tqdm(total=len(objects), desc=f"{number + 1}/{len(wanted)} {kind} {steps}", unit="object") as bar:
+            with tqdm(total=len(cases), desc=f"{number + 1}/{len(wanted)} {kind} {steps}", unit="object") as bar:
                 row = evaluation.evaluate_model(
                     make_predictor(pipeline, protocol, kind, steps),
                     pipeline.params,
-                    objects,
+                    cases,
                     protocol,
                     bar.update,
                     swap=False,
@@ -116,9 +122,9 @@ def write_table(out: pathlib.Path, cells: Cells, settings: dict[str, Any]) -> No
                 lines_of[name] = [n for n, _ in points], [value for _, value in points]
         if lines_of:
             steps = sorted({count for _, count in cells})
-            plots.append(Plot(evaluation.COLUMNS[metric][0], "steps", lines_of, steps, logarithmic=True))
+            plots.append(evaluation.Plot(evaluation.COLUMNS[metric][0], "steps", lines_of, steps, logarithmic=True))
     beside = out / ".samplers.png.partial"
-    draw_plots(beside, plots)
+    evaluation.draw_plots(beside, plots)
     os.replace(beside, out / "samplers.png")
 
 

@@ -1,6 +1,7 @@
 """How good a model is: metrics, baselines, and the single-view protocol."""
 
 from diffgs_jax.evaluation.baselines import Picture, billboard, copied_view, mean_view
+from diffgs_jax.evaluation.curves import Plot, draw_plots, plots_by_angle
 from diffgs_jax.evaluation.depth import consistency, depth_error
 from diffgs_jax.evaluation.distances import frechet_distance, kernel_distance
 from diffgs_jax.evaluation.inception import inception_features, load_inception
@@ -50,6 +51,7 @@ from diffgs_jax.evaluation.report import (
     object_rows,
     summary,
 )
+from diffgs_jax.evaluation.scenes import load_scenes
 from diffgs_jax.evaluation.scoring import BatchScores, ProtocolConfig, score_batch
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "Keep",
     "Picture",
     "Piece",
+    "Plot",
     "PosedObject",
     "Predictor",
     "ProtocolConfig",
@@ -81,6 +84,7 @@ __all__ = [
     "copied_view",
     "depth_error",
     "derangement",
+    "draw_plots",
     "evaluate_model",
     "evaluate_pictures",
     "features_of_truth",
@@ -91,6 +95,7 @@ __all__ = [
     "kernel_distance",
     "load_inception",
     "load_objects",
+    "load_scenes",
     "make_cases",
     "make_predictor",
     "markdown_report",
@@ -101,6 +106,7 @@ __all__ = [
     "object_mean",
     "object_rows",
     "perceptual_scores",
+    "plots_by_angle",
     "psnr",
     "score_batch",
     "score_views",

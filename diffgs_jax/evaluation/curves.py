@@ -8,8 +8,27 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diffgs_jax.evaluation.objects import PosedObject
+from diffgs_jax.evaluation.protocol import Evaluation, object_mean
+from diffgs_jax.evaluation.report import COLUMNS
+
+PLOTTED = (
+    "bbox_psnr",
+    "bbox_ssim",
+    "bbox_lpips_vgg",
+    "bbox_lpips_alex",
+    "alpha_iou",
+    "consistency",
+    "psnr",
+    "lpips_vgg",
+)
+"""Metrics that are drawn, where there are any."""
+
 COLOURS = ((31, 119, 180), (214, 94, 0), (0, 140, 90), (150, 70, 160), (110, 110, 110), (190, 150, 0))
 """One for each line of a plot, told apart by the colour-blind too."""
+
+Number = float | int
+Point = tuple[Number, Number]
 
 _SCALE = 2  # drawn larger and shrunk, so that lines are smooth
 _WIDTH, _HEIGHT = 380, 280
@@ -30,8 +49,8 @@ class Plot(NamedTuple):
 
     title: str
     x_title: str
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
-    x_ticks: Sequence[float] | None = None
+    lines: Mapping[str, tuple[Sequence[Number], Sequence[Number]]]
+    x_ticks: Sequence[Number] | None = None
     logarithmic: bool = False
 
 
@@ -58,7 +77,37 @@ def draw_plots(path: str | os.PathLike[str], plots: Sequence[Plot], columns: int
     sheet.resize((sheet.width // _SCALE, sheet.height // _SCALE), Image.Resampling.BOX).save(path, "PNG")
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
+def plots_by_angle(rows: Mapping[str, Evaluation], objects: Sequence[PosedObject], width: float = 30.0) -> list[Plot]:
+    """Returns how each row fares the farther the asked view is from the one that was shown.
+
+    Args:
+        rows: by name, of one table.
+        objects: that were evaluated.
+        width: of the ranges of angles that are averaged over, degrees; a mean stands at its range's middle.
+    """
+    angles = np.concatenate([_angles(item) for item in objects])
+    middles = [width * (i + 0.5) for i in range(math.ceil(180 / width))]
+    plots = []
+    for metric in PLOTTED:
+        lines = {}
+        for name, row in rows.items():
+            if metric in row.scores:
+                values = np.concatenate(row.scores[metric])
+                within = [values[np.minimum(angles // width, len(middles) - 1) == i] for i in range(len(middles))]
+                lines[name] = middles, [object_mean(part) for part in within]
+        if lines:
+            plots.append(Plot(COLUMNS[metric][0], "degrees from the condition view", lines, middles))
+    return plots
+
+
+def _angles(item: PosedObject) -> np.ndarray:
+    """Returns the angle between each target camera's viewing direction and the condition's, degrees."""
+    directions = np.asarray(item.cameras.camera_to_world, np.float64)[:, :3, 2]
+    cosines = np.delete(directions, item.condition, axis=0) @ directions[item.condition]
+    return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+
+
+def ticks(low: Number, high: Number, about: int = 5) -> list[float]:
     """Returns round numbers, one, two or five times a power of ten apart, from at most `low` to at least `high`."""
     span = high - low if high > low else abs(high) or 1.0
     rough = span / about
@@ -81,7 +130,7 @@ def _draw_plot(draw: ImageDraw.ImageDraw, plot: Plot, left: int, top: int, names
     x_low, x_high = spacing(min(*x_ticks, points[0].min())), spacing(max(*x_ticks, points[0].max()))
     box = (left + _LEFT, top + _TOP, left + _WIDTH - _RIGHT, top + _HEIGHT - _BOTTOM)
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: Number, y: Number) -> tuple[float, float]:
         part = (spacing(x) - x_low) / (x_high - x_low) if x_high > x_low else 0.5
         height = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
         return box[0] + 10 + part * (box[2] - box[0] - 20), box[3] - height * (box[3] - box[1])
@@ -107,10 +156,10 @@ def _draw_plot(draw: ImageDraw.ImageDraw, plot: Plot, left: int, top: int, names
             )
 
 
-def _line(draw: ImageDraw.ImageDraw, points: Sequence[tuple[float, float]], colour: tuple, width: int) -> None:
+def _line(draw: ImageDraw.ImageDraw, points: Sequence[Point], colour: tuple, width: int) -> None:
     draw.line([(x * _SCALE, y * _SCALE) for x, y in points], fill=colour, width=width * _SCALE, joint="curve")
 
 
-def _text(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str, size: int) -> None:
+def _text(draw: ImageDraw.ImageDraw, place: Point, text: str, anchor: str, size: int) -> None:
     font = ImageFont.load_default(size=size * _SCALE)
     draw.text((place[0] * _SCALE, place[1] * _SCALE), text, fill=_INK, font=font, anchor=anchor)

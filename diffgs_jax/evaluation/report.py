@@ -125,8 +125,9 @@ def summary(
 def markdown_report(measured: Mapping[str, Any]) -> str:
     """Returns the page that `summary` amounts to."""
     settings, means = measured["settings"], measured["means"]
-    lines = ["# Evaluation", "", "One view in, all other views of the object out; means over views, then objects.", ""]
     on_the_object = _ON_THE_OBJECT if measured["measure"] == "bbox_psnr" else {}
+    asked = "all other views of the object" if on_the_object else "the target frames of the scene"
+    lines = ["# Evaluation", "", f"One view in, {asked} out; means over views, then over all.", ""]
     if on_the_object:
         lines += ["On the object:", "", markdown_table(means, _ON_THE_OBJECT), "", "On the whole picture:", ""]
     lines += [markdown_table(means, {k: v for k, v in COLUMNS.items() if k not in on_the_object}), ""]
@@ -174,8 +175,9 @@ def object_rows(
         objects: all that were evaluated.
         predictions: of `evaluate_model`.
         chosen: which objects to show.
-        views: how many target views to show, spread over all there are.
+        views: how many target views to show, spread over all there are; fewer if an object has no more.
     """
+    views = min(views, *(len(objects[index].images) - 1 for index in chosen))
     rows = []
     for index in chosen:
         item = objects[index]

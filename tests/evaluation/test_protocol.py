@@ -6,53 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from balls import SIZE, ball, photograph, shoot
 
-from diffgs_jax import evaluate, evaluation, models, training
-from diffgs_jax.config import TrainConfig, to_dict
-from diffgs_jax.data import DataConfig, Record, encode_record
-from diffgs_jax.data.images import encode_webp
-from diffgs_jax.data.store import write_store
+from diffgs_jax import evaluate, evaluation
 from diffgs_jax.diffusion import Prediction, make_sampler, make_schedule
-from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, denoised_cameras, orbit, sh_from_color
-from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
+from diffgs_jax.geometry import Gaussians, ObjectRig, denoised_cameras
 from diffgs_jax.models.perceptual import lpips, weights_file
-from diffgs_jax.rasterizer import render_dense
-
-SIZE = 16
-
-
-@pytest.fixture(autouse=True)
-def no_lpips_weights(tmp_path, monkeypatch):
-    """What is tested does not depend on what this machine happens to have fetched."""
-    monkeypatch.setenv("DIFFGS_JAX_CACHE", str(tmp_path / "cache"))
-
-
-def ball(color, center=(0.0, 0.0, 0.0)):
-    """A single round Gaussian: what the tiny objects of these tests are."""
-    return Gaussians(
-        means=np.asarray([center], np.float32),
-        rotations=np.asarray([[1.0, 0.0, 0.0, 0.0]], np.float32),
-        scales=np.full((1, 3), 0.3, np.float32),
-        opacities=np.full(1, 0.95, np.float32),
-        sh=np.asarray(sh_from_color(jnp.asarray(color))).reshape(1, 1, 3).astype(np.float32),
-    )
-
-
-@jax.jit
-def shoot(gaussians, cameras):
-    return render_dense(gaussians, cameras, height=SIZE, width=SIZE, background=1.0)
-
-
-def photograph(uid, gaussians, azimuths, elevations):
-    """An object with known Gaussians, seen from an orbit."""
-    cameras = [
-        orbit(np.asarray([a], np.float64), elevation_degrees=float(e))
-        for a, e in zip(azimuths, elevations, strict=True)
-    ]
-    cameras = Cameras(*(np.concatenate(leaves) for leaves in zip(*cameras, strict=True)))
-    seen = shoot(gaussians, cameras)
-    condition = evaluation.condition_index(cameras, 20.0)
-    return evaluation.PosedObject(uid, np.asarray(seen.image), np.asarray(seen.alpha), cameras, condition)
 
 
 @functools.cache
@@ -120,6 +79,28 @@ def test_an_oracle_scores_near_perfectly_and_a_stranger_does_not():
     means, swapped = evaluation.mean_scores(result.scores), evaluation.mean_scores(result.swapped)
     assert means["bbox_psnr"] > 45 and means["alpha_iou"] > 0.99 and means["ssim"] > 0.99
     assert swapped["bbox_psnr"] < 20
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
+    items, calls = objects(), []
+    config = evaluation.ProtocolConfig(batch_size=2)
+    whole = evaluation.evaluate_model(oracle(items), {}, items, config)
+    gaussians, views = oracle(items, calls)
+
+    def interrupted(params, cases, indices, batch):
+        if batch == 1:
+            raise KeyboardInterrupt
+        return gaussians(params, cases, indices, batch)
+
+    keep = evaluation.keep_in(tmp_path, "settings")
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate_model(evaluation.Predictor(interrupted, views), {}, items, config, keep=keep)
+    assert calls == [(2, 0)]
+    continued = evaluation.evaluate_model(evaluation.Predictor(gaussians, views), {}, items, config, keep=keep)
+    assert calls == [(2, 0), (2, 1)]
+    for a, b in zip(jax.tree.leaves(whole[:2]), jax.tree.leaves(continued[:2]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert evaluation.mean_scores(whole.swapped) == evaluation.mean_scores(continued.swapped)
 
 
 def test_scores_do_not_depend_on_the_batch_size():
@@ -219,31 +200,6 @@ def test_denoiser_is_given_the_condition_and_noise_that_belongs_to_the_object():
     assert len(set(noise.tolist())) == 3 and np.isfinite(noise).all()
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A record store and a random little model, as the command line finds them."""
-    folder = tmp_path_factory.mktemp("evaluate")
-
-    def records(names):
-        for number, name in enumerate(names):
-            random = np.random.default_rng(number)
-            color = random.uniform(0.1, 0.9, 3)
-            azimuths, elevations = random.uniform(0, 360, 4), random.uniform(-10, 60, 4)
-            item = photograph(name, ball(color), azimuths, elevations)
-            rgba = np.concatenate([np.broadcast_to(color, item.images.shape), item.alphas[..., None]], axis=-1)
-            images = [encode_webp(view) for view in (rgba * 255).round().astype(np.uint8)]
-            record = Record(name, "object", images, item.cameras)
-            yield name, lambda record=record: encode_record(record)
-
-    splits = {"train": list(records("abc")), "test": list(records("xyz"))}
-    write_store(folder / "data", splits, {"name": "balls"})
-    network = NetworkConfig(width=16, layers=1, heads=1, patch_size=8, stride=4, free_gaussians=1)
-    config = TrainConfig(model=DiffusionGSConfig(network=network), data=DataConfig(resolution=SIZE))
-    weights = models.family(config.model).init(config.model, jax.random.key(0))
-    training.save_weights(folder / "model", 1, weights, {"config": to_dict(config), "counters": {"samples": 8}})
-    return folder
-
-
 def run(workplace, out, *more):
     arguments = ["--checkpoint", str(workplace / "model"), "--data", str(workplace / "data"), "--out", str(out)]
     evaluate.main([*arguments, "--steps", "2", "--batch-size", "2", *more])
@@ -255,7 +211,7 @@ def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path, cap
     said = [line for line in capsys.readouterr().out.splitlines() if "is left out" in line]
     assert len(said) == 1 and "LPIPS (alex, vgg)" in said[0] and "scripts/fetch_lpips.py" in said[0]
     assert "LPIPS (" not in (tmp_path / "out" / "evaluation.md").read_text()
-    names = {"evaluation.json", "evaluation.md", "worst.png", "best.png", "grid.png"}
+    names = {"evaluation.json", "evaluation.md", "worst.png", "best.png", "grid.png", "curves.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert list(measured["means"]) == [
         "model", "model, one step from noise",
