@@ -137,7 +137,7 @@ def _warm_up(pipeline: Pipeline, folder: pathlib.Path) -> None:
     pixels = np.stack([*[np.full(disc.shape, 128)] * 3, 255 * disc], axis=-1).astype(np.uint8)
     try:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            make_asset(pipeline, pixels, Settings(), pathlib.Path(place), lambda _: None)
+            make_asset(pipeline, pixels, Settings(steps=2), pathlib.Path(place), lambda _: None)
     except Exception as error:  # the visitor's own request will tell
         print(f"warning: the model did not run on a test picture: {error}", file=sys.stderr)
 

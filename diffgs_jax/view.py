@@ -14,7 +14,7 @@ import tyro
 
 from diffgs_jax import command_line
 from diffgs_jax.errors import report_errors
-from diffgs_jax.viewing import Mesh, Up, address_of, read_subject, viewer_server
+from diffgs_jax.viewing import MeshFile, Up, address_of, read_subject, viewer_server
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ def run(options: Options) -> None:
         DataError: if the file cannot be read for what its suffix says.
     """
     subject = read_subject(options.file)
-    up = options.up or ("y" if isinstance(subject, Mesh) else "z")
+    up = options.up or ("y" if isinstance(subject, MeshFile) else "z")
     with viewer_server(subject, host=options.host, port=options.port, up=up, title=options.file.name) as server:
         print(f"{options.file} at {address_of(options.host, server.get_port())} (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

@@ -9,11 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import DataError
+from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import clean_gaussians, render_turntable, write_contact_sheet, write_gaussians, write_video
+from diffgs_jax.meshing import extract_mesh, write_mesh
 from diffgs_jax.pipeline import Pipeline
 from diffgs_jax.viewing.scene import viewer_page
+from diffgs_jax.viewing.subjects import read_subject
 
 FRAMES = 48
+MESH_VIEWS = 40
 FILM_SIZE = 256
 
 
@@ -29,7 +34,7 @@ class Settings:
     """The sampler."""
     elevation: float | None = None
     """Of the camera that took the picture, degrees; the model's own if None."""
-    mesh: bool = False
+    mesh: bool = True
     """Whether to make a mesh too."""
 
 
@@ -53,7 +58,8 @@ class Asset(NamedTuple):
     Attributes:
         gaussians: their number.
         seconds: that it took.
-        page: HTML to turn the object in.
+        splat: HTML to turn the splat in.
+        mesh: HTML to turn the mesh in, or the reason why there is none.
         film: one turn of it, mp4.
         views: the picture as the model saw it beside the predicted views, png.
         files: to download.
@@ -61,7 +67,8 @@ class Asset(NamedTuple):
 
     gaussians: int
     seconds: float
-    page: str
+    splat: str
+    mesh: str
     film: pathlib.Path
     views: pathlib.Path
     files: tuple[pathlib.Path, ...]
@@ -125,8 +132,29 @@ def make_asset(
     )
     write_video(film, pictures)
 
+    mesh = ""
+    if settings.mesh:
+        try:
+            mesh = _mesh_page(visible, folder / "mesh.glb", report)
+            files.append(folder / "mesh.glb")
+        except DataError as error:  # the splat is good all the same
+            mesh = f"There is no mesh: {error}."
+
     report(Progress("Opening the viewer"))
-    page = viewer_page(visible, rig=rig)
-    (folder / "viewer.html").write_text(page)
+    splat = viewer_page(visible, rig=rig)
+    (folder / "viewer.html").write_text(splat)
     files += [film, folder / "viewer.html"]
-    return Asset(len(visible.means), time.monotonic() - start, page, film, views, tuple(files))
+    return Asset(len(visible.means), time.monotonic() - start, splat, mesh, film, views, tuple(files))
+
+
+def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[Progress], object]) -> str:
+    observed = 0
+
+    def on_views(count: int) -> None:
+        nonlocal observed
+        observed += count
+        report(Progress("Making a mesh", observed, MESH_VIEWS))
+
+    report(Progress("Making a mesh", 0, MESH_VIEWS))
+    write_mesh(path, extract_mesh(gaussians, views=MESH_VIEWS, progress=on_views))
+    return viewer_page(read_subject(path), up="y")

@@ -54,6 +54,7 @@ def build_page(
         examples: pictures to click.
         waiting: requests that may wait; more are refused.
     """
+    usual = pipeline.config.sampling
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(_INTRODUCTION)
         with gr.Row(equal_height=False):
@@ -68,10 +69,10 @@ def build_page(
                     seed = gr.Number(
                         0, label="Seed", info="Another one imagines other hidden sides.", precision=0, minimum=0
                     )
-                    steps = gr.Slider(2, 100, 30, step=1, label="Denoising steps")
+                    steps = gr.Slider(2, 100, usual.steps, step=1, label="Denoising steps")
                     sampler = gr.Radio(
                         [(_SAMPLERS.get(kind, kind), kind) for kind in get_args(SamplerKind)],
-                        value="ddim",
+                        value=usual.sampler,
                         label="Sampler",
                     )
                     elevation = gr.Slider(
@@ -82,10 +83,15 @@ def build_page(
                         label="Elevation",
                         info="How far above the object's horizon the camera was, degrees.",
                     )
+                    with_mesh = gr.Checkbox(True, label="Make a mesh, too")
                 button = gr.Button("Make it 3D", variant="primary", size="lg")
                 status = gr.HTML(min_height=60)
             with gr.Column(scale=3, min_width=420):
-                stage = gr.HTML(_EMPTY)
+                with gr.Tabs():
+                    with gr.Tab("Splat"):
+                        splat = gr.HTML(_EMPTY)
+                    with gr.Tab("Mesh"):
+                        mesh = gr.HTML(_EMPTY)
                 with gr.Row():
                     film = gr.Video(label="One turn", autoplay=True, loop=True, height=260, interactive=False)
                     files = gr.Files(label="Download", interactive=False, height=260)
@@ -96,11 +102,11 @@ def build_page(
                 )
         button.click(
             # A generator function to whoever asks, also where type checks are wrapped around ours.
-            lambda picture, seed, steps, sampler, elevation: (
-                yield from _made(pipeline, worker, folder, picture, seed, steps, sampler, elevation)
+            lambda picture, seed, steps, sampler, elevation, mesh: (
+                yield from _made(pipeline, worker, folder, picture, (seed, steps, sampler, elevation, mesh))
             ),
-            [picture, seed, steps, sampler, elevation],
-            [status, stage, film, views, files],
+            [picture, seed, steps, sampler, elevation, with_mesh],
+            [status, splat, mesh, film, views, files],
             show_progress_on=[status],
             api_name="make",
         )
@@ -113,19 +119,17 @@ def _made(
     worker: concurrent.futures.Executor,
     folder: pathlib.Path,
     picture: str | None,
-    seed: int | float | None,
-    steps: int | float | None,
-    sampler: SamplerKind,
-    elevation: int | float,
+    chosen: tuple[int | float | None, int | float | None, SamplerKind, int | float, bool],
 ) -> Generator[tuple[Any, ...], None, None]:
-    """Answers one click: yields progress, then everything, for the page's five outputs.
+    """Answers one click: yields progress, then everything, for the page's six outputs.
 
     Raises:
         gr.Error: in one line, if the visitor's picture or settings are not usable.
     """
     if picture is None:
         raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
-    settings = Settings(_whole(seed, "seed"), _whole(steps, "number of steps"), sampler, float(elevation))
+    seed, steps, sampler, elevation, mesh = chosen
+    settings = Settings(_whole(seed, "seed"), _whole(steps, "number of steps"), sampler, float(elevation), mesh)
     path = pathlib.Path(picture)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
 
@@ -134,7 +138,7 @@ def _made(
 
         try:
             for event in follow(worker, job):
-                yield _shown(event.value) if isinstance(event, Done) else (_told(event), *[gr.skip()] * 4)
+                yield _shown(event.value) if isinstance(event, Done) else (_told(event), *[gr.skip()] * 5)
         except (UserError, DataError) as error:
             message = html.escape(str(error).replace(picture, path.name))
             raise gr.Error(message, duration=None, print_exception=False) from error
@@ -160,8 +164,14 @@ def _told(progress: Progress) -> str:
     )
 
 
-def _shown(asset: Asset) -> tuple[str, str, str, str, list[str]]:
+def _shown(asset: Asset) -> tuple[str, str, str, str, str, list[str]]:
     told = f'<p class="told"><span>{asset.gaussians:,} Gaussians in {asset.seconds:.1f} s</span></p>'
+    files = [str(path) for path in asset.files]
+    return told, _stage(asset.splat), _stage(asset.mesh), str(asset.film), str(asset.views), files
+
+
+def _stage(content: str) -> str:
+    if not content.lstrip().lower().startswith("<!doctype"):
+        return f'<div class="stage empty"><p>{html.escape(content) or "No mesh was asked for."}</p></div>'
     # The page goes into the message itself, so that it works behind any proxy and needs no address of its own.
-    stage = f'<iframe class="stage" title="The object" srcdoc="{html.escape(asset.page)}"></iframe>'
-    return told, stage, str(asset.film), str(asset.views), [str(path) for path in asset.files]
+    return f'<iframe class="stage" title="The object" srcdoc="{html.escape(content)}"></iframe>'

@@ -16,7 +16,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Gaussians, ObjectRig, covariances, sh_to_color
 from diffgs_jax.interop import clean_gaussians
 from diffgs_jax.viewing.ports import find_port
-from diffgs_jax.viewing.subjects import Mesh, Subject, Up
+from diffgs_jax.viewing.subjects import MeshFile, Subject, Up
 
 _DISTANCE = 2.7  # in radii of what is shown, as the object frame has it
 _ELEVATION = 20.0
@@ -121,7 +121,7 @@ def _fill(server: Any, subject: Subject, camera: StartCamera) -> None:
     server.initial_camera.fov = float(np.deg2rad(camera.fov))
     size = float(np.linalg.norm(camera.position - camera.target))
     server.initial_camera.near, server.initial_camera.far = size / 500, size * 500
-    if isinstance(subject, Mesh):
+    if isinstance(subject, MeshFile):
         server.scene.add_glb("/mesh", subject.glb, cast_shadow=False, receive_shadow=False)
         return
     visible = clean_gaussians(subject, min_opacity=_FAINTEST)  # viser would draw the rest, as a haze
@@ -137,7 +137,7 @@ def _fill(server: Any, subject: Subject, camera: StartCamera) -> None:
 
 
 def _describe(subject: Subject) -> str:
-    if isinstance(subject, Mesh):
+    if isinstance(subject, MeshFile):
         return f"{subject.triangles:,} triangles, {len(subject.vertices):,} vertices"
     return f"{len(subject.means):,} Gaussians"
 

@@ -1,6 +1,7 @@
 """What a viewer can show: files of splats and meshes."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,8 +11,8 @@ from jaxtyping import Float
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import SPLAT_SUFFIXES, clean_gaussians, read_gaussians
+from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
 
-MESH_SUFFIXES = (".glb", ".obj")
 SUFFIXES = (*SPLAT_SUFFIXES, *MESH_SUFFIXES)
 """What `read_subject` reads."""
 
@@ -24,8 +25,8 @@ Up = Literal[
 _INSTALL = 'showing meshes needs trimesh: pip install "diffgs_jax[view]"'
 
 
-class Mesh(NamedTuple):
-    """Triangles with colours or textures.
+class MeshFile(NamedTuple):
+    """Triangles with colours or textures, as a file.
 
     Attributes:
         glb: the whole scene as a binary glTF file, which browsers read.
@@ -38,7 +39,7 @@ class Mesh(NamedTuple):
     triangles: int
 
 
-Subject = Gaussians | Mesh
+Subject = Gaussians | MeshFile
 
 
 def read_subject(path: str | os.PathLike[str]) -> Subject:
@@ -65,7 +66,7 @@ def read_subject(path: str | os.PathLike[str]) -> Subject:
     raise UserError(f"{path} cannot be shown: its suffix is none of {', '.join(SUFFIXES)}")
 
 
-def _read_mesh(path: Path) -> Mesh:
+def _read_mesh(path: Path) -> MeshFile:
     try:
         import trimesh
     except ImportError:
@@ -82,5 +83,12 @@ def _read_mesh(path: Path) -> Mesh:
     vertices = np.concatenate([part.vertices for part in meshes]).astype(np.float32)
     if not np.isfinite(vertices).all():
         raise DataError(f"{path} has vertices that are not finite")
-    glb = path.read_bytes() if path.suffix.lower() == ".glb" else scene.export(file_type="glb")
-    return Mesh(glb, vertices, sum(len(part.faces) for part in meshes))
+    if path.suffix.lower() == ".glb":
+        glb = path.read_bytes()
+    elif any(isinstance(part.visual, trimesh.visual.TextureVisuals) for part in meshes):
+        glb = scene.export(file_type="glb")
+    else:  # our own writer knows that a GLB's vertex colours are linear
+        with tempfile.TemporaryDirectory() as folder:
+            write_mesh(Path(folder) / "mesh.glb", read_mesh(path))
+            glb = (Path(folder) / "mesh.glb").read_bytes()
+    return MeshFile(glb, vertices, sum(len(part.faces) for part in meshes))

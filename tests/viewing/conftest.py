@@ -67,19 +67,23 @@ def fake_pipeline(monkeypatch):
     monkeypatch.setattr(FakePipeline, "finished", [])
     monkeypatch.setattr(assets, "FRAMES", 8)
     monkeypatch.setattr(assets, "FILM_SIZE", 32)
+    monkeypatch.setattr(assets, "MESH_VIEWS", 8)
     return FakePipeline(TrainConfig(DiffusionGSConfig(), DataConfig()), {})
 
 
 @pytest.fixture
 def no_rendering(monkeypatch):
-    """Films and viewers that take no time either."""
+    """Films, meshes and viewers that take no time either."""
 
     def film(gaussians, *, frames, size, progress, **others):
         progress(frames)
         return np.zeros((frames, size, size, 3), np.uint8)
 
     monkeypatch.setattr(assets, "render_turntable", film)
-    monkeypatch.setattr(assets, "viewer_page", lambda *subject, **others: "<p>a viewer</p>")
+    monkeypatch.setattr(assets, "viewer_page", lambda *subject, **others: "<!doctype html>a viewer")
+    monkeypatch.setattr(assets, "extract_mesh", lambda *subject, **others: None)
+    monkeypatch.setattr(assets, "write_mesh", lambda path, mesh: path.write_text("a mesh"))
+    monkeypatch.setattr(assets, "read_subject", lambda path: None)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from diffgs_jax.app import Options, _warm_up, main, served
 from diffgs_jax.errors import UserError
 from diffgs_jax.interop import read_gaussians
 
-SETTINGS = {"seed": 3, "steps": 4, "sampler": "dpm", "elevation": 10}
+SETTINGS = {"seed": 3, "steps": 4, "sampler": "dpm", "elevation": 10, "mesh": True}
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def join(page, path, session, seed=0):
     """Puts a request into the line without following it; returns what tells about it."""
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
     number = next(key for key, function in page.fns.items() if function.api_name == "make")
-    event = {"data": [picture, seed, 4, "ddim", 20], "fn_index": number, "session_hash": session}
+    event = {"data": [picture, seed, 4, "ddim", 20, False], "fn_index": number, "session_hash": session}
     request = urllib.request.Request(
         f"{page.local_url}gradio_api/queue/join", json.dumps(event).encode(), {"Content-Type": "application/json"}
     )
@@ -77,10 +77,10 @@ def messages(stream):
 
 
 def test_a_picture_becomes_files(client, picture, fake_pipeline):
-    told, stage, film, views, files = ask(client, picture)
+    told, splat, mesh, film, views, files = ask(client, picture)
     assert "200 Gaussians" in told
-    assert "<iframe" in stage and "&lt;p&gt;a viewer&lt;/p&gt;" in stage
-    assert [pathlib.Path(path).suffix for path in files] == [".ply", ".spz", ".splat", ".mp4", ".html"]
+    assert "<iframe" in splat and "&lt;!doctype html&gt;a viewer" in splat and "<iframe" in mesh
+    assert [pathlib.Path(path).suffix for path in files] == [".ply", ".spz", ".splat", ".glb", ".mp4", ".html"]
     assert len(read_gaussians(files[0]).means) == 200
     assert pathlib.Path(views).read_bytes().startswith(b"\x89PNG")
     assert fake_pipeline.calls == [(3, 4, {"sampler": "dpm", "elevation": 10})]
@@ -93,6 +93,11 @@ def test_progress_is_told(client, picture, monkeypatch, fake_pipeline):
     told = [output[0] for output in job.outputs()]
     assert any("Denoising" in text and "2 of 4" in text for text in told)
     assert any("Filming" in text for text in told)
+
+
+def test_no_mesh_where_none_was_asked_for(client, picture):
+    _, _, mesh, _, _, files = ask(client, picture, mesh=False)
+    assert "<iframe" not in mesh and not any(path.endswith(".glb") for path in files)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ pytest.importorskip("viser", reason='the viewer needs pip install "diffgs_jax[vi
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import ObjectRig, condition_camera
-from diffgs_jax.viewing import Mesh, start_camera, viewer_page, viewer_server
+from diffgs_jax.viewing import MeshFile, start_camera, viewer_page, viewer_server
 
 
 def box():
     mesh = trimesh.creation.box((1, 2, 3))
-    return Mesh(mesh.export(file_type="glb"), mesh.vertices.astype(np.float32), len(mesh.faces))
+    return MeshFile(mesh.export(file_type="glb"), mesh.vertices.astype(np.float32), len(mesh.faces))
 
 
 def given(server):

@@ -6,7 +6,8 @@ import trimesh
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.interop import write_gaussians
-from diffgs_jax.viewing import Mesh, read_subject
+from diffgs_jax.meshing import Mesh, read_mesh, write_mesh
+from diffgs_jax.viewing import MeshFile, read_subject
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".PLY"])
@@ -24,10 +25,28 @@ def test_meshes(tmp_path, suffix):
     box.apply_translation((5, 0, 0))
     box.export(tmp_path / f"box{suffix}")
     subject = read_subject(tmp_path / f"box{suffix}")
-    assert isinstance(subject, Mesh) and subject.triangles == 12
+    assert isinstance(subject, MeshFile) and subject.triangles == 12
     np.testing.assert_allclose(subject.vertices.min(0), (4.5, -1, -1.5), atol=1e-5)
     again = trimesh.load_scene(trimesh.util.wrap_as_stream(subject.glb), file_type="glb")
     assert again.to_geometry().volume == pytest.approx(6, abs=1e-4)
+
+
+def test_colours_of_a_mesh_with_linear_and_one_with_encoded_colours(tmp_path):
+    mesh = Mesh(*(np.asarray(leaf) for leaf in _corner()))
+    shown = []
+    for suffix in (".glb", ".obj"):
+        write_mesh(tmp_path / f"corner{suffix}", mesh)
+        (tmp_path / "shown.glb").write_bytes(read_subject(tmp_path / f"corner{suffix}").glb)
+        shown.append(read_mesh(tmp_path / "shown.glb"))
+    for found in shown:
+        np.testing.assert_allclose(found.colors, mesh.colors, atol=0.02)  # bytes, linear ones
+        np.testing.assert_allclose(found.vertices, mesh.vertices, atol=1e-5)
+
+
+def _corner():
+    vertices = np.asarray([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    faces = np.asarray([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    return vertices, faces, np.asarray([[0.5, 0.5, 0.5], [0.8, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.2, 0.9]], np.float32)
 
 
 def test_placed_parts_are_where_their_scene_has_them(tmp_path):
