@@ -2,14 +2,16 @@
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.geometry import Gaussians, ObjectRig, Views
-from diffgs_jax.interop import render_turntable, write_gaussians, write_ply, write_video
+from diffgs_jax.interop import Shown, render_turntable, write_gaussians, write_ply, write_video
+from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
 
 
 class Trajectory(NamedTuple):
@@ -47,10 +49,17 @@ class Result:
         """Writes the Gaussians (`.ply`, `.spz`, `.splat`) or a mesh of them (`.glb`, `.obj`), as the suffix says.
 
         Raises:
-            UserError: if the suffix is none of these, or the file cannot be written.
-            DataError: if a value is not finite.
+            UserError: if the suffix is none of these, a package is missing, or the file cannot be written.
+            DataError: if a value is not finite, or the splat too faint for a mesh.
         """
-        write_gaussians(path, self.gaussians)
+        if pathlib.Path(path).suffix.lower() in MESH_SUFFIXES:
+            write_mesh(path, self.mesh())
+        else:
+            write_gaussians(path, self.gaussians)
+
+    def mesh(self, **settings: Any) -> Mesh:
+        """Returns a closed mesh with vertex colours; settings are those of `diffgs_jax.meshing.extract_mesh`."""
+        return extract_mesh(self.gaussians, **settings)
 
     def save_ply(self, path: str | os.PathLike[str]) -> int:
         """Writes the Gaussians for any 3D Gaussian splatting viewer, and returns how many there are."""
@@ -60,18 +69,20 @@ class Result:
         self,
         path: str | os.PathLike[str],
         *,
+        shows: Shown = "color",
         frames: int = 48,
         size: int = 256,
-        background: tuple[float, float, float] | None = None,
+        background: float | tuple[float, float, float] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         """Writes a film of one turn around the object.
 
         Args:
-            path: the film.
+            path: the film: `.mp4`, `.gif` or `.webp`.
+            shows: their colours, depth or normals.
             frames: pictures in the turn.
             size: height and width, pixels; even.
-            background: RGB in [0, 1]; what the model was trained on if None.
+            background: grey or RGB in [0, 1]; what the model was trained on if None.
             progress: called with the number of frames that have been finished since the last call.
 
         Raises:
@@ -82,7 +93,8 @@ class Result:
             frames=frames,
             size=size,
             rig=self.rig,
-            background=self.background if background is None else background[0],
+            background=self.background if background is None else background,
+            shows=shows,
             progress=progress,
         )
         write_video(path, film)

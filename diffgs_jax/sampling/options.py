@@ -1,6 +1,7 @@
 """What the sampling command can be asked for."""
 
 import dataclasses
+import importlib.util
 import pathlib
 from typing import Any, Literal
 
@@ -8,10 +9,13 @@ from PIL import ImageColor
 
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
-from diffgs_jax.interop import Matting, check_turntable
+from diffgs_jax.interop import SPLAT_SUFFIXES, Matting, Shown, check_turntable
 
 Format = Literal["ply", "spz", "splat", "glb", "obj"]
 """Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
+
+
+_MESH_PACKAGES = ("trimesh", "skimage", "fast_simplification")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +66,18 @@ class Options:
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
+    turntables: tuple[Shown, ...] = ("color",)
+    """Films of one turn around the object: of its `color`, its `depth` and its surface's `normals`."""
+    film: Literal["mp4", "gif", "webp"] = "mp4"
+    """What films are written as."""
     frames: int = 48
-    """Frames of the turntable; 0 writes none."""
+    """Frames of a turntable; 0 writes none."""
     turntable_size: int = 256
-    """Height and width of the turntable, pixels; even."""
+    """Height and width of turntables, pixels; even for mp4."""
     background: str | None = None
     """Colour behind the object in turntables, by a name or as #rrggbb; by default what the model was trained on."""
     trajectory: bool = False
-    """Also write trajectory.mp4: what was predicted, and the noise that was left, at every step."""
+    """Also write the film `trajectory`: what was predicted, and the noise that was left, at every step."""
 
     def checked(self) -> "Options":
         """Returns the options, or refuses those that no model and no picture would make sense of.
@@ -79,11 +87,15 @@ class Options:
         """
         if self.samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
-        check_turntable(self.frames, self.turntable_size)
-        self.background_colour()
+        check_turntable(self.frames, self.turntable_size, f".{self.film}")
+        if any(f".{suffix}" not in SPLAT_SUFFIXES for suffix in self.formats):
+            missing = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]
+            if missing:
+                raise UserError(f'meshes need {missing[0]}: pip install "diffgs_jax[mesh]"')
+        self.background_color()
         return self
 
-    def background_colour(self) -> tuple[float, float, float] | None:
+    def background_color(self) -> tuple[float, float, float] | None:
         """Returns the background, RGB in [0, 1], or None where the model's is meant.
 
         Raises:

@@ -4,7 +4,8 @@ import pathlib
 
 from tqdm import tqdm
 
-from diffgs_jax.interop import render_trajectory, write_contact_sheet, write_video
+from diffgs_jax.interop import SPLAT_SUFFIXES, render_trajectory, write_contact_sheet, write_video
+from diffgs_jax.meshing import write_mesh
 from diffgs_jax.result import Result
 from diffgs_jax.sampling.options import Options
 
@@ -19,19 +20,27 @@ def write_outputs(folder: pathlib.Path, result: Result, options: Options) -> Non
 
     Raises:
         UserError: if one cannot be written.
-        DataError: if the Gaussians are not finite.
+        DataError: if the Gaussians are not finite, or too faint for a mesh that was asked for.
     """
-    for suffix in options.formats:
-        result.save(folder / (f"gaussians.{suffix}" if suffix in ("ply", "spz", "splat") else f"mesh.{suffix}"))
     write_contact_sheet(folder / "views.png", result.views)
-    if options.frames:
-        with tqdm(total=options.frames, desc="turntable", unit="frame", disable=None, leave=False) as bar:
+    meshes = [suffix for suffix in options.formats if f".{suffix}" not in SPLAT_SUFFIXES]
+    for suffix in options.formats:
+        if suffix not in meshes:
+            result.save(folder / f"gaussians.{suffix}")
+    if meshes:
+        mesh = result.mesh()
+        for suffix in meshes:
+            write_mesh(folder / f"mesh.{suffix}", mesh)
+    for shows in options.turntables if options.frames else ():
+        name = "turntable" if shows == "color" else f"turntable_{shows}"
+        with tqdm(total=options.frames, desc=name, unit="frame", disable=None, leave=False) as bar:
             result.turntable(
-                folder / "turntable.mp4",
+                folder / f"{name}.{options.film}",
+                shows=shows,
                 frames=options.frames,
                 size=options.turntable_size,
-                background=options.background_colour(),
+                background=options.background_color(),
                 progress=bar.update,
             )
     if result.trajectory is not None:
-        write_video(folder / "trajectory.mp4", render_trajectory(*result.trajectory))
+        write_video(folder / f"trajectory.{options.film}", render_trajectory(*result.trajectory))

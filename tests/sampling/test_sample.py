@@ -81,6 +81,11 @@ def test_cameras_are_the_rigs():
         (["--foreground-ratio", "0"], "foreground ratio"),
         (["--turntable-size", "33"], "even"),
         (["--frames", "-1"], "frames"),
+        (["--samples", "0"], "samples"),
+        (["--views", "0"], "views"),
+        (["--guidance", "2"], "cannot be guided"),
+        (["--background", "octarine"], "no colour"),
+        (["--matting", "isnet"], "--matting-model"),
     ],
 )
 def test_bad_options(checkpoint, picture, tmp_path, capsys, more, message):
@@ -167,6 +172,18 @@ def test_without_a_film(checkpoint, pipeline, picture, tmp_path, monkeypatch):
     monkeypatch.setattr("diffgs_jax.sample.load", lambda *_, **__: pipeline)
     main([*command(checkpoint, picture, tmp_path / "out"), "--frames", "0"])
     assert sorted(os.listdir(tmp_path / "out")) == ["gaussians.ply", "sample.json", "views.png"]
+
+
+def test_every_kind_of_file(checkpoint, loaded, picture, tmp_path):
+    words = "--formats spz splat --turntables color depth normals --film gif --trajectory --background navy"
+    main(command(checkpoint, picture, tmp_path / "out", *words.split()))
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        *("gaussians.splat", "gaussians.spz", "sample.json", "trajectory.gif"),
+        *("turntable.gif", "turntable_depth.gif", "turntable_normals.gif", "views.png"),
+    ]
+    with Image.open(tmp_path / "out" / "turntable.gif") as film:
+        assert film.n_frames == 4 and film.size == (32, 32)
+        np.testing.assert_allclose(np.asarray(film.convert("RGB"))[0, 0], [0, 0, 128], atol=12)
 
 
 def test_as_a_program(picture, tmp_path):
