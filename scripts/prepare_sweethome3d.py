@@ -2,8 +2,11 @@
 
     python scripts/prepare_sweethome3d.py --out data/furniture_256 --size 256 --maps depth normals
     python scripts/prepare_sweethome3d.py --out data/furniture_cc0 --license cc0 --quality 80
+    python scripts/prepare_sweethome3d.py --out data/furniture_128_other_views --split test --seed 1
 
-The second makes the small size, which is in the repository already (assets/furniture_cc0).
+The second makes the small size, which is in the repository already (assets/furniture_cc0). The third renders the test
+objects alone, from other viewpoints than a dataset made with the default seed has: a model is scored on views that
+nobody has looked at while it was made. What is a test object depends on its shape alone, so it is the same everywhere.
 
 The package is `sweethome3d-furniture` 1.8-1 (120 MB). It is fetched with `apt-get download` where that is at hand;
 otherwise download it with a browser and give it with `--package`. 175 of the objects are in the public domain (CC0);
@@ -11,18 +14,26 @@ the others are CC-BY, and their creators, listed in the dataset's CREDITS.md, mu
 At 256² with both maps it takes about 15 minutes on two idle CPU cores (2.2 s of processor time an object).
 """
 
+import concurrent.futures
+import contextlib
 import dataclasses
+import functools
+import multiprocessing
 import pathlib
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import tyro
+from tqdm import tqdm
 
 from diffgs_jax import command_line
 from diffgs_jax.data import open_store
 from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
+from diffgs_jax.data.mesh_loading import load_mesh, triangles
+from diffgs_jax.data.split import Split, geometry_hash, split_of
 from diffgs_jax.data.store import read_index
 from diffgs_jax.data.sweethome3d import SOURCE, CatalogueEntry, find_package, unpack_package
-from diffgs_jax.errors import report_errors
+from diffgs_jax.errors import DataError, report_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +52,8 @@ class Arguments:
     """Who renders."""
     settings: tyro.conf.OmitArgPrefixes[RenderSettings] = dataclasses.field(default_factory=RenderSettings)
     """Of the views."""
+    split: Literal["all", "train", "test"] = "all"
+    """Render this side of the split alone."""
 
 
 def main(arguments: Arguments) -> None:
@@ -49,8 +62,11 @@ def main(arguments: Arguments) -> None:
     package = find_package(work, arguments.package)
     entries = unpack_package(package, work, None if arguments.license == "all" else {"CC0-1.0"})
     licenses = sorted({entry.license for entry in entries})
+    sources = [mesh_source(entry) for entry in entries]
+    if arguments.split != "all":
+        sources = on_side(sources, arguments.split, arguments.settings, arguments.workforce.workers)
     skipped = render_dataset(
-        [mesh_source(entry) for entry in entries],
+        sources,
         arguments.out,
         arguments.settings,
         description={"name": arguments.out.name, "source": SOURCE, "license": " AND ".join(licenses)},
@@ -62,6 +78,37 @@ def main(arguments: Arguments) -> None:
     write_credits(arguments.out)
     counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
     print(f"{arguments.out}: {counts['train']} training and {counts['test']} test objects")
+
+
+def on_side(sources: list[MeshSource], split: Split, settings: RenderSettings, workers: int) -> list[MeshSource]:
+    """Returns the meshes whose shapes fall on one side of the split, and those that cannot be read, to be reported.
+
+    Args:
+        sources: all there are.
+        split: which side.
+        settings: say which way is up and how many are held out.
+        workers: processes that read meshes.
+    """
+    side = functools.partial(_side, up=settings.up, test_percent=settings.test_percent)
+    with tqdm(total=len(sources), desc="reading shapes", unit="object") as bar, contextlib.ExitStack() as stack:
+        apply: Callable[..., Iterable[Split | None]] = map
+        if workers > 1:
+            spawned = multiprocessing.get_context("spawn")
+            apply = stack.enter_context(concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawned)).map
+        chosen = []
+        for source, found in zip(sources, apply(side, sources), strict=True):
+            if found in (split, None):
+                chosen.append(source)
+            bar.update()
+    return chosen
+
+
+def _side(source: MeshSource, up: Literal["y", "z"], test_percent: float) -> Split | None:
+    try:
+        shape = geometry_hash(triangles(load_mesh(source.path, up=up, rotation=source.rotation)))
+    except DataError:
+        return None
+    return split_of(shape, test_percent)
 
 
 def mesh_source(entry: CatalogueEntry) -> MeshSource:

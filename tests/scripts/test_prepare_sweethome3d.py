@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import importlib.util
 import pathlib
@@ -5,11 +6,13 @@ import shutil
 import subprocess
 import zipfile
 
+import numpy as np
 import pytest
 
 from diffgs_jax.data import open_store, sweethome3d
 from diffgs_jax.data.mesh_dataset import RenderSettings, Workforce
 from diffgs_jax.data.mesh_engines import open_renderer
+from diffgs_jax.data.store import read_index
 from diffgs_jax.data.sweethome3d import CATALOGUE, LICENSES
 from diffgs_jax.errors import DataError, UserError
 
@@ -22,6 +25,21 @@ def script():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A small package that is taken for the real one, where there is what it takes to render it."""
+    pytest.importorskip("trimesh")
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("no dpkg-deb")
+    try:
+        open_renderer(16).close()
+    except UserError as error:
+        pytest.skip(str(error))
+    file = small_package(tmp_path)
+    monkeypatch.setattr(sweethome3d, "SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
+    return file
 
 
 def small_package(folder):
@@ -46,16 +64,7 @@ def small_package(folder):
 
 
 @pytest.mark.parametrize(("license", "count"), [("all", 5), ("cc0", 1)])
-def test_a_package_becomes_a_dataset_with_credits(script, tmp_path, monkeypatch, license, count):
-    pytest.importorskip("trimesh")
-    if shutil.which("dpkg-deb") is None:
-        pytest.skip("no dpkg-deb")
-    try:
-        open_renderer(16).close()
-    except UserError as error:
-        pytest.skip(str(error))
-    package = small_package(tmp_path)
-    monkeypatch.setattr(sweethome3d, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
+def test_a_package_becomes_a_dataset_with_credits(script, package, tmp_path, license, count):
     settings = RenderSettings(size=16, views=2, test_percent=0.0)
     script.main(script.Arguments(tmp_path / "out", license, package, tmp_path / "work", Workforce(workers=1), settings))
     store = open_store(tmp_path / "out")
@@ -67,6 +76,23 @@ def test_a_package_becomes_a_dataset_with_credits(script, tmp_path, monkeypatch,
         library = list(LICENSES)[number]
         row = f"| {library}/thing | Thing {number} | Someone {number} | {LICENSES[library]} | train |"
         assert row in credits
+
+
+def test_one_side_of_the_split_is_rendered_alone_from_other_viewpoints(script, package, tmp_path):
+    settings = RenderSettings(size=16, views=2, test_percent=50.0)
+
+    def render(name, settings, split):
+        arguments = (tmp_path / name, "all", package, tmp_path / "work", Workforce(workers=1), settings, split)
+        script.main(script.Arguments(*arguments))
+        return read_index(tmp_path / name)["splits"]
+
+    both = render("all", settings, "all")
+    assert both["test"]["uids"] and both["train"]["uids"]  # so that there is something to tell apart
+    alone = render("test", dataclasses.replace(settings, seed=1), "test")
+    assert alone["test"]["uids"] == both["test"]["uids"] and not alone["train"]["uids"]
+    first, other = (open_store(tmp_path / name, "test")[0] for name in ("all", "test"))
+    assert first.uid == other.uid
+    assert not np.isclose(first.cameras.camera_to_world, other.cameras.camera_to_world).all(axis=(1, 2)).any()
 
 
 def test_another_file_is_refused(tmp_path):
