@@ -55,7 +55,7 @@ class Options:
     """Record store with the scenes."""
     scene_share: float = 0.25
     """Part of the samples that are scenes, in the rows that mix."""
-    steps: int = 4000
+    steps: int = 2000
     """Optimizer steps of each row."""
     sampler_steps: int = 30
     """DDIM steps of the rows with diffusion."""
