@@ -12,6 +12,9 @@ LEAST_PART = 0.002
 """Loose parts with a smaller share of the area are dust; twice what is promised, because decimation changes areas."""
 
 
+_SMOOTHING = 12  # passes, every other one of them outwards; creases are where the views' outlines meet
+
+
 def surface_of(field: Field, faces: int) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """Returns the field's zero level as a closed surface, its triangles counter-clockwise seen from outside.
 
@@ -25,6 +28,7 @@ def surface_of(field: Field, faces: int) -> tuple[Float[np.ndarray, "v 3"], Int[
     """
     try:
         import fast_simplification
+        import trimesh
         from skimage.measure import marching_cubes
     except ModuleNotFoundError as error:
         raise UserError(f'meshes need {error.name}: pip install "diffgs_jax[mesh]"') from error
@@ -32,7 +36,9 @@ def surface_of(field: Field, faces: int) -> tuple[Float[np.ndarray, "v 3"], Int[
         raise DataError("the splat is nowhere half opaque: there is no surface to mesh")
     values = np.where(np.abs(field.values) < 1e-6, -1e-6, field.values)  # a corner on the level makes slivers
     vertices, triangles, _, _ = marching_cubes(values, 0.0, gradient_direction="ascent")
-    vertices, triangles = tidy(field.origin + field.voxel * vertices.astype(np.float64), triangles.astype(np.int64))
+    ragged = trimesh.Trimesh(vertices.astype(np.float64), triangles, process=False)
+    smooth = trimesh.smoothing.filter_taubin(ragged, iterations=_SMOOTHING)  # keeps sizes, unlike the field's smoothing
+    vertices, triangles = tidy(field.origin + field.voxel * np.asarray(smooth.vertices), triangles.astype(np.int64))
     if len(triangles) > faces:
         coarse = fast_simplification.simplify(
             vertices.astype(np.float32), triangles.astype(np.int32), target_count=faces, agg=4
