@@ -69,6 +69,7 @@ def read_subject(path: str | os.PathLike[str]) -> Subject:
 def _read_mesh(path: Path) -> MeshFile:
     try:
         import trimesh
+        from trimesh.visual import TextureVisuals
     except ImportError:
         raise UserError(_INSTALL) from None
     try:
@@ -85,7 +86,7 @@ def _read_mesh(path: Path) -> MeshFile:
         raise DataError(f"{path} has vertices that are not finite")
     if path.suffix.lower() == ".glb":
         glb = path.read_bytes()
-    elif any(isinstance(part.visual, trimesh.visual.TextureVisuals) for part in meshes):
+    elif any(isinstance(part.visual, TextureVisuals) for part in meshes):
         glb = scene.export(file_type="glb")
     else:  # our own writer knows that a GLB's vertex colours are linear
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """The viewer and the web page in a real browser.
 
-`DIFFGS_JAX_SCREENSHOTS=docs python -m pytest -m slow -n 0 tests/viewing/test_browser.py` also writes the pictures of the
-docs.
+`DIFFGS_JAX_SCREENSHOTS=docs python -m pytest -m slow -n 0 tests/viewing/test_browser.py` also writes the pictures of
+the docs.
 """
 
 import io
