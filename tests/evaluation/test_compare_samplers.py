@@ -1,47 +1,57 @@
+import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "compare_samplers.py"
 
 
-def run(workplace, out, *more):
-    arguments = ["--checkpoint", str(workplace / "model"), "--data", str(workplace / "data"), "--out", str(out)]
-    command = [sys.executable, str(SCRIPT), *arguments, "--batch-size", "2", "--no-lpips", *more]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("compare_samplers", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_every_cell_is_computed_once(workplace, tmp_path):
+def options(script, workplace, out, **more):
+    places = {"checkpoint": workplace / "model", "data": workplace / "data", "out": out}
+    return script.Options(**places, batch_size=3, max_views=2, lpips=False, **more)
+
+
+def test_every_cell_is_computed_once(script, workplace, tmp_path):
     out = tmp_path / "out"
-    first = run(workplace, out, "--samplers", "ddim", "dpm", "--steps", "2", "1")
-    assert first.returncode == 0, first.stderr
-    names = {"samplers.md", "samplers.json", "samplers.png", "cells"}
-    assert {path.name for path in out.iterdir()} == names
+    script.main(options(script, workplace, out, samplers=("ddim", "dpm"), steps=(1,)))
+    assert {path.name for path in out.iterdir()} == {"samplers.md", "samplers.json", "samplers.png", "cells"}
     # One step is the same whatever the sampler.
-    written = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
-    assert set(written) == {"ddim-1.json", "ddim-2.json", "dpm-2.json"}
-    cells = json.loads((out / "samplers.json").read_text())["cells"]
-    found = {(cell["sampler"], cell["steps"]): cell for cell in cells}
-    assert set(found) == {(kind, steps) for kind in ("ddim", "dpm") for steps in (1, 2)}
-    assert found["ddim", 1]["bbox_psnr"] == found["dpm", 1]["bbox_psnr"] != found["ddim", 2]["bbox_psnr"]
-    assert "| DPM-Solver++, 2 |" in (out / "samplers.md").read_text()
+    (file,) = (out / "cells").iterdir()
+    first = file.stat().st_mtime_ns
+    assert file.name == "ddim-1.json"
 
-    # More steps: only what is missing is computed. Another seed: all is.
-    again = run(workplace, out, "--samplers", "ddim", "--steps", "1", "2")
-    assert again.returncode == 0 and "ddim 2" not in again.stderr
-    assert {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == written
-    other = run(workplace, out, "--samplers", "ddim", "--steps", "1", "--seed", "1")
-    assert other.returncode == 0 and (out / "cells" / "ddim-1.json").stat().st_mtime_ns != written["ddim-1.json"]
+    # More steps: only what is missing is computed.
+    script.main(options(script, workplace, out, samplers=("ddim", "dpm"), steps=(1,)))
+    script.main(options(script, workplace, out, samplers=("ddim",), steps=(2, 1)))
+    assert {path.name for path in (out / "cells").iterdir()} == {"ddim-1.json", "ddim-2.json"}
+    assert file.stat().st_mtime_ns == first
+    found = {cell["steps"]: cell for cell in json.loads((out / "samplers.json").read_text())["cells"]}
+    assert set(found) == {1, 2} and found[1]["bbox_psnr"] != found[2]["bbox_psnr"]
+    assert "| DDIM, 2 |" in (out / "samplers.md").read_text()
+
+
+def test_a_cell_of_other_settings_or_a_damaged_one_does_not_count(script, tmp_path):
+    file = tmp_path / "ddim-1.json"
+    script.write_json(file, {"key": script.evaluation.fingerprint({"seed": 0}), "means": {"psnr": 1.0}})
+    assert script.read_cell(file, {"seed": 0}) == {"psnr": 1.0}
+    assert script.read_cell(file, {"seed": 1}) is None
+    file.write_text(file.read_text()[:-9])
+    assert script.read_cell(file, {"seed": 0}) is None
 
 
 @pytest.mark.parametrize(
-    ("more", "message"), [(["--steps", "0"], "steps are at least 1"), (["--steps", "5000"], "sampling steps")]
+    ("steps", "message"), [((0,), "steps are at least 1"), ((5000,), "sampling steps"), ((), "at least one each")]
 )
-def test_impossible_steps_are_one_line(workplace, tmp_path, more, message):
-    done = run(workplace, tmp_path / "out", *more)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and message in done.stderr and len(done.stderr.splitlines()) == 1
+def test_impossible_steps_are_refused_before_any_work(script, workplace, tmp_path, steps, message):
+    with pytest.raises(ValueError, match=message):
+        script.main(options(script, workplace, tmp_path / "out", steps=steps))
+    assert not (tmp_path / "out").exists()

@@ -244,6 +244,8 @@ def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path, cap
     [
         (["--max-objects", "0"], 2, "max_objects must be at least 1"),
         (["--steps", "0"], 2, "sampling steps"),
+        (["--index", "index.json", "--max-views", "2"], 2, "max_views is for objects"),
+        (["--inception", "nowhere.onnx"], 2, "there is no file nowhere.onnx"),
         (["--data", "nowhere"], 2, "there is no dataset folder nowhere"),
         (["--checkpoint", "nowhere"], 2, "there is no checkpoint folder"),
     ],
