@@ -52,6 +52,8 @@ class Options(Protocol):
     """Score what the model makes of pure noise in a single step, too."""
     baselines: bool = True
     """Score the condition view copied, the condition view as a billboard, and the mean training view too."""
+    training_data: pathlib.Path | None = None
+    """Record store whose train split the mean training view is made of; by default that of `data`."""
     mean_view_objects: int = 128
     """Training objects that the mean view is made of, spread evenly over the train split."""
     pictured_objects: int = 20
@@ -99,7 +101,8 @@ def evaluate(options: Options) -> None:
                     predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")
                 )
         if options.baselines:
-            for name, paint in make_baselines(options, pipeline, options.mean_view_objects).items():
+            training_data = options.training_data or options.data
+            for name, paint in make_baselines(options, pipeline, training_data, options.mean_view_objects).items():
                 with tqdm(desc=name, total=len(cases), unit="object") as bar:
                     rows[name] = evaluation.evaluate_pictures(paint, cases, protocol, bar.update, keep=keep(name))
 

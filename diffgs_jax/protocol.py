@@ -186,13 +186,14 @@ def keep_row(folder: pathlib.Path, settings: dict[str, Any], name: str) -> evalu
 
 
 def make_baselines(
-    options: Protocol, pipeline: Pipeline, mean_view_objects: int
+    options: Protocol, pipeline: Pipeline, training_data: pathlib.Path, mean_view_objects: int
 ) -> dict[str, Callable[[evaluation.Cases], evaluation.Picture]]:
     """Returns predictions that need no learning, by name; of scenes, the condition view copied alone.
 
     Args:
-        options: say where the training objects are.
-        pipeline: says how large and on what background they are seen.
+        options: say whether it is scenes.
+        pipeline: says how large and on what background training objects are seen.
+        training_data: record store that has some.
         mean_view_objects: training objects that the mean view is made of, spread evenly over the train split.
 
     Raises:
@@ -210,7 +211,7 @@ def make_baselines(
     if options.index is not None:
         return {"condition view copied": copied}
     background, resolution = pipeline.config.model.background, pipeline.config.data.resolution
-    store = open_store(options.data, "train")
+    store = open_store(training_data, "train")
     chosen = evaluation.spread(len(store), mean_view_objects)
     seen = (load_views(store[index], resolution, background) for index in chosen)
     mean = evaluation.mean_view(
