@@ -60,7 +60,7 @@ def main(config: ImportConfig) -> None:
     shutil.rmtree(beside, ignore_errors=True)
     counters = {"samples": 0, "seconds": 0.0}  # of training by this library
     metadata = {"config": to_dict(settings), "counters": counters, "imported_from": config.input.name}
-    training.save_weights(beside, 0, weights, metadata)
+    training.save_weights(beside, 0, weights, metadata, compress=False)
     if config.out.exists():
         shutil.rmtree(config.out)
     beside.rename(config.out)
