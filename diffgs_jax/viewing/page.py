@@ -22,6 +22,7 @@ sides and hands you a 3D Gaussian splat to turn and to keep."""
 _EMPTY = (
     '<div class="stage empty"><p>Your object will appear here.<br>Drag to turn it, scroll to come closer.</p></div>'
 )
+_BUTTONS: Any = ["download", "fullscreen"]
 _SAMPLERS = {"ddim": "DDIM", "dpm": "DPM-Solver++", "ddpm": "DDPM, as published"}
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
@@ -31,7 +32,10 @@ CSS = """
 .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; }
 .bar div { height: 100%; border-radius: 4px; background: var(--color-accent); transition: width 0.3s; }
 #examples .gallery { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; }
-#examples .gallery-item, #examples .gallery-item * { width: 100%; height: auto; aspect-ratio: 1; }
+#examples .gallery-item, #examples .gallery-item * { display: block; width: 100%; height: 100%; max-width: none; }
+#examples img { aspect-ratio: 1; object-fit: contain; }
+.file-preview td { padding: 4px 10px !important; }
+.file-preview .label-clear-button { display: none; }
 .html-container { padding: 0 !important; }
 .told { display: flex; justify-content: space-between; margin: 0 0 6px; }
 """
@@ -60,7 +64,7 @@ def build_page(
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 picture = gr.Image(
-                    label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=320
+                    label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=290
                 )
                 picture.preprocess = _untouched
                 if examples:
@@ -85,7 +89,8 @@ def build_page(
                     )
                     with_mesh = gr.Checkbox(True, label="Make a mesh, too")
                 button = gr.Button("Make it 3D", variant="primary", size="lg")
-                status = gr.HTML(min_height=60)
+                status = gr.HTML(min_height=44)
+                files = gr.Files(label="Download", interactive=False)
             with gr.Column(scale=3, min_width=420):
                 with gr.Tabs():
                     with gr.Tab("Splat"):
@@ -93,13 +98,24 @@ def build_page(
                     with gr.Tab("Mesh"):
                         mesh = gr.HTML(_EMPTY)
                 with gr.Row():
-                    film = gr.Video(label="One turn", autoplay=True, loop=True, height=260, interactive=False)
-                    files = gr.Files(label="Download", interactive=False, height=260)
-                views = gr.Image(
-                    label="What the model saw and what it predicted",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                )
+                    film = gr.Video(
+                        label="One turn",
+                        show_label=False,
+                        height=220,
+                        scale=1,
+                        min_width=200,
+                        autoplay=True,
+                        loop=True,
+                        interactive=False,
+                    )
+                    views = gr.Image(
+                        label="What the model saw, and what it predicted",
+                        show_label=False,
+                        height=220,
+                        scale=2,
+                        interactive=False,
+                        buttons=_BUTTONS,
+                    )
         button.click(
             # A generator function to whoever asks, also where type checks are wrapped around ours.
             lambda picture, seed, steps, sampler, elevation, mesh: (

@@ -28,7 +28,7 @@ ASSETS = Path(__file__).parents[2] / "assets"
 @pytest.fixture
 def tab(browser):
     """A page that refuses every other machine, and remembers what went wrong."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 1080})
+    tab = browser.new_page(viewport={"width": 1280, "height": 1120})
     tab.set_default_timeout(PATIENCE)
     tab.others, tab.errors = [], []
 
