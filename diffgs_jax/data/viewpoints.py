@@ -1,6 +1,7 @@
-"""Random viewpoints on a sphere around an object, the same for the same object whatever else is rendered."""
+"""Viewpoints around an object: random ones, the same for the same object whatever else is rendered, and rings."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,3 +36,18 @@ def random_viewpoints(
     distance = random.uniform(*distance_range, views)
     pose = look_at(spherical_position(azimuth, elevation, distance))
     return Cameras(pose, np.tile(intrinsics_from_fov(fov), (views, 1)))
+
+
+def ring_viewpoints(elevations: Sequence[float], views: int, *, distance: float = 2.7, fov: float = 50.0) -> Cameras:
+    """Returns `[rings * views]` cameras that look at the origin, ring after ring, each beginning at azimuth 0.
+
+    Args:
+        elevations: of the rings, degrees.
+        views: evenly spaced on each ring, counter-clockwise seen from above.
+        distance: from the origin, object-frame units.
+        fov: field of view, degrees.
+    """
+    azimuth = np.tile(np.arange(views) * 2 * np.pi / views, len(elevations))
+    elevation = np.repeat(np.radians(np.asarray(elevations, np.float64)), views)
+    pose = look_at(spherical_position(azimuth, elevation, np.full(len(azimuth), distance)))
+    return Cameras(pose, np.tile(intrinsics_from_fov(fov), (len(azimuth), 1)))
