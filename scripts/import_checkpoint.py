@@ -78,6 +78,8 @@ def convert(config: ImportConfig) -> tuple[TrainConfig, dict, str]:
         UserError: if a path or an option is wrong.
         DataError: if the file cannot be used.
     """
+    if config.resolution is not None and config.resolution < 1:
+        raise UserError(f"the resolution is 1 pixel or more, not {config.resolution}")
     rig = PUBLISHED_RIG if config.cameras is None else read_camera_template(config.cameras)
     published = read_open_diffusiongs(config.input, prefix=config.prefix)
     try:

@@ -68,8 +68,10 @@ def import_open_diffusiongs(
     Raises:
         DataError: if the domain is another one, or listing every tensor that is missing, unknown, of the wrong shape
             or not finite.
-        UserError: if the heads do not divide the width.
+        UserError: if heads of that size do not divide the width.
     """
+    if head_dim < 1:
+        raise UserError(f"heads have 1 feature or more, not {head_dim}")
     found = _domain(tensors)
     if domain and found and domain != found:
         raise DataError(f"a scene model is no object model: this one was trained for {found}s, not for {domain}s")

@@ -182,6 +182,9 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(script, golden, 
     script.convert(script.ImportConfig(tmp_path / "two.safetensors", tmp_path / "out", prefix="b.", head_dim=16))
     with pytest.raises(UserError, match="do not divide"):
         script.convert(script.ImportConfig(good, tmp_path / "out", head_dim=48))
+    for wrong in ({"head_dim": 0}, {"head_dim": 16, "resolution": -8}):
+        with pytest.raises(UserError, match="or more, not"):
+            script.convert(script.ImportConfig(good, tmp_path / "out", **wrong))
     with pytest.raises(UserError, match="data.resolution 60 must be a multiple"):
         script.convert(script.ImportConfig(good, tmp_path / "out", head_dim=16, resolution=60))
     (tmp_path / "out").mkdir()
