@@ -208,7 +208,8 @@ def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool =
 
     Args:
         checkpoint: the folder of a run or of its checkpoints; the model that comes with the package if None.
-        low_memory: keep and run the network's trunk in bfloat16, and render one view at a time.
+        low_memory: render one view at a time and, on accelerators, keep and run the network's trunk in bfloat16. On a
+            CPU that would cost memory: XLA makes a float32 copy of the weights.
 
     Raises:
         UserError: if there is no checkpoint.
@@ -222,7 +223,7 @@ def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool =
     family = models.family(config.model)
     expected = jax.eval_shape(partial(family.init, config.model), jax.random.key(0))
     params = training.load_weights(folder, expected)
-    if low_memory:
+    if low_memory and jax.default_backend() != "cpu":
         model, params = family.lightened(config.model, params)
         config = dataclasses.replace(config, model=model)
     return Pipeline(config, params, one_view_at_a_time=low_memory)

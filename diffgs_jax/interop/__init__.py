@@ -4,7 +4,7 @@ from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop.cleaning import Box, Sphere, clean_gaussians
 from diffgs_jax.interop.contact_sheet import write_contact_sheet
 from diffgs_jax.interop.files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
-from diffgs_jax.interop.matting import Matting, isolate_object
+from diffgs_jax.interop.matting import Matting, check_matting, isolate_object
 from diffgs_jax.interop.open_diffusiongs import import_open_diffusiongs
 from diffgs_jax.interop.open_diffusiongs_files import (
     PUBLISHED_RIG,
@@ -36,6 +36,7 @@ __all__ = [
     "PublishedNetwork",
     "Shown",
     "Sphere",
+    "check_matting",
     "check_turntable",
     "check_video",
     "clean_gaussians",

@@ -21,7 +21,7 @@ def cover_by_rembg(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"
     Raises:
         UserError: if the package is missing, or its network cannot be had.
     """
-    session, rembg = _rembg_session()
+    session, rembg = load_rembg()
     mask = rembg.remove(Image.fromarray(image), session=session, only_mask=True)
     return np.asarray(mask.convert("L"), np.float32) / 255
 
@@ -40,7 +40,7 @@ def cover_by_isnet(image: UInt8[np.ndarray, "h w 3"], file: str | os.PathLike[st
         UserError: if onnxruntime is missing, or the file cannot be read or is no such network.
     """
     path = pathlib.Path(file or "")
-    session = _onnx_session(path)
+    session = load_isnet(path)
     (entry, *_) = session.get_inputs()
     side = entry.shape[-1] if len(entry.shape) == 4 and isinstance(entry.shape[-1], int) else _ISNET_SIDE
     small = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
@@ -58,7 +58,12 @@ def cover_by_isnet(image: UInt8[np.ndarray, "h w 3"], file: str | os.PathLike[st
 
 
 @functools.lru_cache(maxsize=1)
-def _onnx_session(path: pathlib.Path) -> Any:
+def load_isnet(path: pathlib.Path) -> Any:
+    """Returns onnxruntime's session of a file, and keeps it for the next picture.
+
+    Raises:
+        UserError: if the package is missing or the file cannot be used.
+    """
     try:
         import onnxruntime  # ty: ignore (optional)
     except ImportError as error:
@@ -74,7 +79,12 @@ def _onnx_session(path: pathlib.Path) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _rembg_session() -> tuple[Any, Any]:
+def load_rembg() -> tuple[Any, Any]:
+    """Returns rembg's session, kept for the next picture, and the package.
+
+    Raises:
+        UserError: if the package is missing or its network cannot be had.
+    """
     try:
         import rembg  # ty: ignore (optional)
     except (ImportError, SystemExit) as error:  # it exits where its onnxruntime is missing

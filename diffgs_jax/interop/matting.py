@@ -1,13 +1,14 @@
 """An object apart from its background, whoever tells the two apart."""
 
 import os
+import pathlib
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.interop._matting_networks import cover_by_isnet, cover_by_rembg
+from diffgs_jax.interop._matting_networks import cover_by_isnet, cover_by_rembg, load_isnet, load_rembg
 from diffgs_jax.interop._plain_background import cover_of_plain_background, without_specks
 
 Matting = Literal[
@@ -27,6 +28,20 @@ _HINT = (
     "give a cut-out (a PNG or WebP with a transparent background), a picture of the object in front of one plain "
     "colour, or --matting rembg, or --matting-model with an ISNet ONNX file"
 )
+
+
+def check_matting(matting: Matting, matting_model: str | os.PathLike[str] | None) -> None:
+    """Finds out before any work on pictures whether a matting is to be had.
+
+    Raises:
+        UserError: if its package is missing or its network cannot be loaded.
+    """
+    if matting == "isnet" and matting_model is None:
+        raise UserError("matting isnet needs --matting-model, an ISNet ONNX file")
+    if matting in ("isnet", "auto") and matting_model is not None:
+        load_isnet(pathlib.Path(matting_model))
+    if matting == "rembg":
+        load_rembg()
 
 
 def isolate_object(
@@ -55,8 +70,8 @@ def isolate_object(
     """
     if matting not in get_args(Matting):
         raise UserError(f"matting is {matting!r}; give one of {', '.join(get_args(Matting))}")
-    if matting == "isnet" and matting_model is None:
-        raise UserError("matting isnet needs --matting-model, an ISNet ONNX file")
+    if matting == "isnet":
+        check_matting(matting, matting_model)
     colour, alpha = pixels[..., :3].astype(np.float32) / 255, pixels[..., 3].astype(np.float32) / 255
     if alpha.max() < FAINT:
         raise DataError(f"{name} is fully transparent: there is no object to see")

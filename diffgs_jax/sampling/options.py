@@ -9,7 +9,7 @@ from PIL import ImageColor
 
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
-from diffgs_jax.interop import SPLAT_SUFFIXES, Matting, Shown, check_turntable
+from diffgs_jax.interop import SPLAT_SUFFIXES, Matting, Shown, check_matting, check_turntable
 
 Format = Literal["ply", "spz", "splat", "glb", "obj"]
 """Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
@@ -61,7 +61,8 @@ class Options:
     samples: int = 1
     """How many to make of each picture, of consecutive seeds; more than one come in folders seed_0, seed_1, …"""
     low_memory: bool = False
-    """Take less memory, for some digits and some time: docs/python-api.md has figures."""
+    """Render one view at a time and, on accelerators, keep the network in bfloat16: half the memory for weights. On a CPU
+    next to nothing is gained; docs/python-api.md has figures."""
 
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
@@ -93,6 +94,7 @@ class Options:
             if missing:
                 raise UserError(f'meshes need {missing[0]}: pip install "diffgs_jax[mesh]"')
         self.background_color()
+        check_matting(self.matting, self.matting_model)
         return self
 
     def background_color(self) -> tuple[float, float, float] | None:

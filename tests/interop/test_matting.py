@@ -66,7 +66,7 @@ def test_rembg_is_asked_for_a_mask_of_a_free_network(monkeypatch):
 
     fake = types.SimpleNamespace(new_session=lambda name: f"session of {name}", remove=remove)
     monkeypatch.setitem(sys.modules, "rembg", fake)
-    _matting_networks._rembg_session.cache_clear()
+    _matting_networks.load_rembg.cache_clear()
     found = isolate_object(pixels, matting="rembg")
     np.testing.assert_array_equal(found[..., 3] > 0.5, disc)
     assert asked == {"session": "session of isnet-general-use", "only_mask": True, "size": (128, 96)}
@@ -87,8 +87,8 @@ def test_what_is_missing_is_one_line(network, tmp_path, monkeypatch):
         isolate_object(pixels, matting="isnet")
     monkeypatch.setitem(sys.modules, "rembg", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    _matting_networks._rembg_session.cache_clear()
-    _matting_networks._onnx_session.cache_clear()
+    _matting_networks.load_rembg.cache_clear()
+    _matting_networks.load_isnet.cache_clear()
     with pytest.raises(UserError, match=r"diffgs_jax\[rembg\]"):
         isolate_object(pixels, matting="rembg")
     with pytest.raises(UserError, match=r"diffgs_jax\[matting\]"):
