@@ -61,8 +61,8 @@ class Options:
     samples: int = 1
     """How many to make of each picture, of consecutive seeds; more than one come in folders seed_0, seed_1, …"""
     low_memory: bool = False
-    """Render one view at a time and, on accelerators, keep the network in bfloat16: half the memory for weights. On a CPU
-    next to nothing is gained; docs/python-api.md has figures."""
+    """Render one view at a time and, on accelerators, keep the network in bfloat16: half the memory for its weights. On
+    a CPU next to nothing is gained; docs/python-api.md has figures."""
 
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
