@@ -86,7 +86,7 @@ def test_silhouettes_of_a_foggy_ring_match():
     model = opened(mesh)
     assert model.is_watertight and model.euler_number == 0
     cameras = orbit(np.asarray([13.0, 100.0]), elevation_degrees=35.0)
-    alpha = np.asarray(render(jax.tree.map(np.asarray, fog), cameras, height=64, width=64).alpha) > 0.5
+    alpha = np.asarray(jax.jit(lambda fog: render(fog, cameras, height=64, width=64).alpha)(fog)) > 0.5
     centers = (np.arange(64) + 0.5) / 64
     rows, columns = np.meshgrid(centers, centers, indexing="ij")
     for pose, (fx, fy, cx, cy), truth in zip(*cameras, alpha, strict=True):
