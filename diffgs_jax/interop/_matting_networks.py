@@ -46,7 +46,7 @@ def cover_by_isnet(image: UInt8[np.ndarray, "h w 3"], file: str | os.PathLike[st
     small = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
     planes = (np.asarray(small, np.float32) / 255 - 0.5).transpose(2, 0, 1)[None]
     try:
-        found = np.asarray(session.run(None, {entry.name: planes})[0], np.float32)
+        found = np.asarray(session.run([session.get_outputs()[0].name], {entry.name: planes})[0], np.float32)
     except Exception as error:  # onnxruntime has a dozen kinds
         raise UserError(f"{path} does not read a picture of {side}×{side} as ISNet does: {_line(error)}") from error
     if found.ndim != 4 or found.shape[:2] != (1, 1) or not np.isfinite(found).all():
