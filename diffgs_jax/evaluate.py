@@ -50,6 +50,8 @@ class Options(Protocol):
     model's config says."""
     one_step: bool = True
     """Score what the model makes of pure noise in a single step, too."""
+    swap: bool = True
+    """Score what the model makes of another object's picture, too; keeps every object's Gaussians in memory."""
     baselines: bool = True
     """Score the condition view copied, the condition view as a billboard, and the mean training view too."""
     training_data: pathlib.Path | None = None
@@ -89,11 +91,12 @@ def evaluate(options: Options) -> None:
         unfinished = options.out / "unfinished"
         keep = functools.partial(keep_row, unfinished, settings)
         truth = evaluation.features_of_truth(cases, protocol, keep=keep("truth"))
-        with tqdm(desc=MODEL, total=2 * len(cases) if len(cases) > 1 else 1, unit="object") as bar:
-            kept = keep(f"{sampler}-{steps}")
-            rows = {
-                MODEL: evaluation.evaluate_model(predictor, pipeline.params, cases, protocol, bar.update, keep=kept)
-            }
+        with tqdm(desc=MODEL, total=len(cases) * (2 if options.swap and len(cases) > 1 else 1), unit="object") as bar:
+            kept = keep(f"{sampler}-{steps}" + ("-swap" if options.swap else ""))
+            model = evaluation.evaluate_model(
+                predictor, pipeline.params, cases, protocol, bar.update, swap=options.swap, keep=kept
+            )
+        rows = {MODEL: model}
         if options.one_step and steps > 1:
             predictor = make_predictor(pipeline, protocol, sampler, 1)
             with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar:

@@ -1,5 +1,6 @@
 """Finished pieces of a long computation, kept in a folder, so that a program that was stopped goes on from there."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from diffgs_jax.errors import UserError
 
 Piece = dict[str, np.ndarray]
 """Arrays by name: what one stretch of work has found."""
@@ -33,6 +36,9 @@ def keep_in(folder: pathlib.Path, settings: Any) -> Keep:
     Args:
         folder: for the files; created with the first.
         settings: everything that the pieces depend on, as JSON can say it.
+
+    Raises:
+        UserError: when called, if the piece cannot be written.
     """
     key = fingerprint(settings)
 
@@ -42,15 +48,18 @@ def keep_in(folder: pathlib.Path, settings: Any) -> Keep:
         if kept is not None:
             return kept
         piece = compute()
-        folder.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             with open(beside, "wb") as opened:
                 arrays: dict[str, Any] = {_KEY: np.asarray(key)} | piece
                 np.savez(opened, **arrays)
             os.replace(beside, file)
+        except OSError as error:
+            raise UserError(f"{file} cannot be written: {error.strerror}; choose another folder") from error
         finally:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
         return piece
 
     return keep

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from diffgs_jax.errors import UserError
 from diffgs_jax.evaluation import keep_in
 
 
@@ -33,6 +34,12 @@ def test_other_settings_and_damage_are_computed_again(tmp_path):
         (tmp_path / "batch.npz").write_bytes(damage)
         keep_in(tmp_path, {"seed": 2})("batch", compute)
     assert len(calls) == 5
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "row").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written"):
+        keep_in(tmp_path / "row", {})("batch", counting()[1])
 
 
 def test_an_interruption_leaves_nothing(tmp_path):
