@@ -49,7 +49,7 @@ def make_record(options: Options, pipeline: Pipeline, folder: pathlib.Path) -> d
             "platform": jax.default_backend(),
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **{name: _version(name) for name in _PACKAGES},
         },
     }
 
@@ -98,6 +98,13 @@ def _inputs(options: Options) -> list[pathlib.Path]:
                     path = image.parent / name
                     files += [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))[:1]
     return files if options.matting_model is None else [*files, options.matting_model.absolute()]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from its sources
+        return None
 
 
 def _hash(path: pathlib.Path) -> str:
