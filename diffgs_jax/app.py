@@ -4,15 +4,15 @@ Visitors drop a picture, watch the steps, turn the object and download it. One r
 wait in line. Needs `pip install "diffgs_jax[app]"`, and no network: nothing is fetched or reported anywhere.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from diffgs_jax import command_line
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.interop import check_turntable
 from diffgs_jax.pipeline import Pipeline, load
-from diffgs_jax.viewing import address_of, find_port
-from diffgs_jax.viewing.assets import Settings, make_asset
+from diffgs_jax.viewing import address_of, find_port, jobs
+from diffgs_jax.viewing.assets import Progress, Settings, make_asset
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "assets"
 """Pictures that a clone of the repository has; an installed package goes without."""
@@ -88,10 +88,9 @@ def served(pipeline: Pipeline, options: Options, *, warm: bool = True) -> Genera
         # Whatever was made or uploaded goes when the server goes.
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diffgs-app-")))
         gradio_page = _import_page(folder / "cache")
-        worker = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        stack.callback(worker.shutdown, wait=True, cancel_futures=True)
+        worker = stack.enter_context(jobs.worker())
         if warm:
-            worker.submit(_warm_up, pipeline, folder)
+            worker.start(functools.partial(_warm_up, pipeline, folder), threading.Event(), lambda _: None)
         examples = [
             path for path in [EXAMPLES / "example.png", *sorted(EXAMPLES.glob("examples/*.png"))] if path.exists()
         ]
@@ -131,13 +130,15 @@ def _import_page(cache: pathlib.Path) -> Any:
     return page
 
 
-def _warm_up(pipeline: Pipeline, folder: pathlib.Path) -> None:
+def _warm_up(pipeline: Pipeline, folder: pathlib.Path, report: Callable[[Progress], object]) -> None:
     """Makes something of nothing much, so that all programs are compiled when the first visitor comes."""
     disc = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.8
     pixels = np.stack([*[np.full(disc.shape, 128)] * 3, 255 * disc], axis=-1).astype(np.uint8)
     try:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            make_asset(pipeline, pixels, Settings(steps=2), pathlib.Path(place), lambda _: None)
+            make_asset(pipeline, pixels, Settings(steps=2), pathlib.Path(place), report)
+    except jobs.Abandoned:
+        raise
     except Exception as error:  # the visitor's own request will tell
         print(f"warning: the model did not run on a test picture: {error}", file=sys.stderr)
 

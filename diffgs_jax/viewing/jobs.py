@@ -1,9 +1,10 @@
 """Long work in a thread of its own, followed from a generator that may be closed at any time."""
 
-import concurrent.futures
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
 from diffgs_jax.viewing.assets import Progress
@@ -26,13 +27,50 @@ class Done(NamedTuple, Generic[T]):
     value: T
 
 
-def follow(
-    worker: concurrent.futures.Executor, job: Job[T], *, every: float = 0.5
-) -> Generator[Progress | Done[T], None, None]:
+class Worker(NamedTuple):
+    """Whom jobs are given to; they wait for each other.
+
+    Attributes:
+        thread: the only one.
+        closing: set when all jobs shall end at their next report.
+    """
+
+    thread: Executor
+    closing: threading.Event
+
+    def start(self, job: Job[T], left: threading.Event, told: Callable[[Progress], object]) -> Future:
+        """Puts a job into the line.
+
+        Args:
+            job: called with the function to report with.
+            left: ends the job at its next report once it is set.
+            told: called with what the job reports.
+        """
+
+        def report(progress: Progress) -> None:
+            if left.is_set() or self.closing.is_set():
+                raise Abandoned
+            told(progress)
+
+        return self.thread.submit(job, report)
+
+
+@contextlib.contextmanager
+def worker() -> Generator[Worker, None, None]:
+    """Yields a worker; when the block ends, its jobs end at their next report."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="jobs") as thread:
+        closing = threading.Event()
+        try:
+            yield Worker(thread, closing)
+        finally:
+            closing.set()
+            thread.shutdown(wait=True, cancel_futures=True)
+
+
+def follow(worker: Worker, job: Job[T], *, every: float = 0.5) -> Generator[Progress | Done[T], None, None]:
     """Runs a job, and yields how far it is until it is done.
 
-    Jobs wait for each other if the worker has a single thread. When the generator is closed before the end, the job is
-    taken out of the line, or ends the next time it reports.
+    When the generator is closed before the end, the job is taken out of the line, or ends the next time it reports.
 
     Args:
         worker: runs the job.
@@ -44,14 +82,8 @@ def follow(
     """
     events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
     left = threading.Event()
-
-    def report(progress: Progress) -> None:
-        if left.is_set():
-            raise Abandoned
-        events.put(progress)
-
     progress = Progress("Waiting until the model is ready")
-    future = worker.submit(job, report)
+    future = worker.start(job, left, events.put)
     future.add_done_callback(lambda _: events.put(None))
     try:
         while True:

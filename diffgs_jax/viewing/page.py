@@ -1,10 +1,10 @@
 """The web page: a picture in, an object to turn and files to take home. Needs gradio."""
 
-import concurrent.futures
 import html
 import pathlib
 import tempfile
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, get_args
 
 import gradio as gr  # ty: ignore (optional)
@@ -13,7 +13,7 @@ from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.pipeline import Pipeline
 from diffgs_jax.viewing.assets import Asset, Progress, Settings, make_asset
-from diffgs_jax.viewing.jobs import Done, follow
+from diffgs_jax.viewing.jobs import Abandoned, Done, Worker, follow
 
 TITLE = "Picture to 3D"
 _INTRODUCTION = """# Picture to 3D
@@ -43,7 +43,7 @@ CSS = """
 
 def build_page(
     pipeline: Pipeline,
-    worker: concurrent.futures.Executor,
+    worker: Worker,
     folder: pathlib.Path,
     *,
     examples: Sequence[pathlib.Path] = (),
@@ -53,7 +53,7 @@ def build_page(
 
     Args:
         pipeline: the model.
-        worker: runs the jobs; with one thread, one after the other.
+        worker: does the jobs.
         folder: for the files of jobs that are under way.
         examples: pictures to click.
         waiting: requests that may wait; more are refused.
@@ -73,7 +73,7 @@ def build_page(
                     seed = gr.Number(
                         0, label="Seed", info="Another one imagines other hidden sides.", precision=0, minimum=0
                     )
-                    steps = gr.Slider(2, 100, usual.steps, step=1, label="Denoising steps")
+                    steps = gr.Slider(1, max(100, usual.steps), usual.steps, step=1, label="Denoising steps")
                     sampler = gr.Radio(
                         [(_SAMPLERS.get(kind, kind), kind) for kind in get_args(SamplerKind)],
                         value=usual.sampler,
@@ -132,7 +132,7 @@ def build_page(
 
 def _made(
     pipeline: Pipeline,
-    worker: concurrent.futures.Executor,
+    worker: Worker,
     folder: pathlib.Path,
     picture: str | None,
     chosen: tuple[int | float | None, int | float | None, SamplerKind, int | float, bool],
@@ -155,6 +155,8 @@ def _made(
         try:
             for event in follow(worker, job):
                 yield _shown(event.value) if isinstance(event, Done) else (_told(event), *[gr.skip()] * 5)
+        except (Abandoned, CancelledError) as error:
+            raise gr.Error("The server is being closed.", print_exception=False) from error
         except (UserError, DataError) as error:
             message = html.escape(str(error).replace(picture, path.name))
             raise gr.Error(message, duration=None, print_exception=False) from error

@@ -44,10 +44,11 @@ class FakePipeline(Pipeline):
         if not isinstance(image, np.ndarray):
             load_picture(image, resolution=32)
         self.calls.append((seed, steps, others))
+        pause = self.seconds / steps
         for step in range(steps + 1):
             if on_step is not None:
                 on_step(step)
-            time.sleep(self.seconds / steps)
+            time.sleep(pause)
         self.finished.append(seed)
         cameras = orbit(np.arange(2) * 90.0)
         views = Views(

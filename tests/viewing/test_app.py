@@ -7,7 +7,6 @@ import pathlib
 import socket
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -58,11 +57,11 @@ def upload(page, name, content):
         return json.load(answer)[0]
 
 
-def join(page, path, session, seed=0):
+def join(page, path, session, seed=0, steps=4):
     """Puts a request into the line without following it; returns what tells about it."""
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
     number = next(key for key, function in page.fns.items() if function.api_name == "make")
-    event = {"data": [picture, seed, 4, "ddim", 20, False], "fn_index": number, "session_hash": session}
+    event = {"data": [picture, seed, steps, "ddim", 20, False], "fn_index": number, "session_hash": session}
     request = urllib.request.Request(
         f"{page.local_url}gradio_api/queue/join", json.dumps(event).encode(), {"Content-Type": "application/json"}
     )
@@ -166,18 +165,16 @@ def test_a_full_line_is_told(page, picture, monkeypatch, fake_pipeline):
 
 
 def test_a_client_that_leaves_midway_frees_the_model(page, client, picture, monkeypatch, fake_pipeline):
-    monkeypatch.setattr(type(fake_pipeline), "seconds", 60.0)
+    monkeypatch.setattr(type(fake_pipeline), "seconds", 100.0)
     path = upload(page, "red.png", picture.read_bytes())
-    stream = join(page, path, "leaver", seed=7)
+    stream = join(page, path, "leaver", seed=7, steps=100)
     for message in messages(stream):
         if message["msg"] == "process_generating" and fake_pipeline.calls:
             break
     stream.close()
     monkeypatch.setattr(type(fake_pipeline), "seconds", 0.0)
-    start = time.monotonic()
     ask(client, picture)
-    assert time.monotonic() - start < 40  # less than the job that was left would have taken
-    assert fake_pipeline.finished == [3]
+    assert fake_pipeline.finished == [3]  # the job that was left came to no end
 
 
 def test_nothing_stays_on_the_disk(fake_pipeline, no_rendering, picture, tmp_path, monkeypatch):
@@ -238,7 +235,7 @@ def test_importing_the_page_wrote_no_files(page):
 
 
 def test_warming_up_samples_once_and_leaves_nothing(fake_pipeline, no_rendering, tmp_path, capsys):
-    _warm_up(fake_pipeline, tmp_path)
+    _warm_up(fake_pipeline, tmp_path, lambda progress: None)
     assert fake_pipeline.finished == [0] and list(tmp_path.iterdir()) == []
-    _warm_up(fake_pipeline, tmp_path / "missing")
+    _warm_up(fake_pipeline, tmp_path / "missing", lambda progress: None)
     assert "warning" in capsys.readouterr().err

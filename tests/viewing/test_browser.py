@@ -9,6 +9,7 @@ import os
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,8 +18,10 @@ pytest.importorskip("gradio", reason='the app needs pip install "diffgs_jax[app]
 pytest.importorskip("viser", reason='the viewer needs pip install "diffgs_jax[view]"')
 
 from diffgs_jax.app import Options, served
+from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, condition_camera
 from diffgs_jax.pipeline import load
-from diffgs_jax.viewing import read_subject, viewer_server
+from diffgs_jax.rasterizer import render
+from diffgs_jax.viewing import read_subject, viewer_page, viewer_server
 
 pytestmark = pytest.mark.slow
 PATIENCE = 300_000  # milliseconds: software 3D on a busy machine
@@ -33,7 +36,7 @@ def tab(browser):
     tab.others, tab.errors = [], []
 
     def guard(route):
-        local = route.request.url.startswith(("http://127.0.0.1", "http://localhost", "data:", "blob:"))
+        local = route.request.url.startswith(("http://127.0.0.1", "file:", "data:", "blob:"))
         if not local:
             tab.others.append(route.request.url)
         return route.continue_() if local else route.abort()
@@ -64,8 +67,7 @@ def wait_for_colors(tab, test, **clip):
 def keep(tab, name):
     """Keeps a screenshot for the docs, if asked to."""
     if folder := os.environ.get("DIFFGS_JAX_SCREENSHOTS"):
-        picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
-        picture.quantize(255, dither=Image.Dither.NONE).save(Path(folder) / name, optimize=True)
+        Image.open(io.BytesIO(tab.screenshot())).convert("RGB").save(Path(folder) / name, optimize=True)
 
 
 def close_warnings(tab, frame):
@@ -102,6 +104,20 @@ def test_the_viewer_shows_a_splat_upright_and_turns_it(tab, gaussians):
         tab.mouse.up()
         tab.wait_for_timeout(1500)
         assert np.mean(np.abs(pixels_of(tab) - seen).max(-1) > 40) > 0.02
+
+
+def test_the_page_shows_what_our_own_rasterizer_renders(tab, gaussians, tmp_path):
+    rig = ObjectRig()
+    (tmp_path / "viewer.html").write_text(viewer_page(gaussians, rig=rig))
+    tab.set_viewport_size({"width": 512, "height": 512})
+    tab.goto((tmp_path / "viewer.html").as_uri())
+    close_warnings(tab, tab)
+    seen = wait_for_colors(tab, lambda now: red(now).sum() > 2000 and blue(now).sum() > 2000)
+    on_device = Gaussians(*map(jnp.asarray, gaussians))
+    image = render(on_device, Cameras(*map(jnp.asarray, condition_camera(rig))), height=512, width=512).image[0]
+    difference = np.abs(255 * np.asarray(image) - seen).mean(-1)
+    difference[:80] = 0  # the panel's button
+    assert difference[(image < 0.98).any(-1)].mean() < 6 and difference.mean() < 1
 
 
 def test_the_viewer_shows_a_mesh(tab, tmp_path):
@@ -173,6 +189,7 @@ def test_the_viewing_command_on_a_sample(tab, tmp_path):
     result = load()(ASSETS / "example.png", seed=1)
     result.save_ply(tmp_path / "gaussians.ply")
     with viewer_server(read_subject(tmp_path / "gaussians.ply"), port=0, title="gaussians.ply") as server:
+        tab.set_viewport_size({"width": 1280, "height": 800})
         tab.goto(f"http://127.0.0.1:{server.get_port()}")
         close_warnings(tab, tab)
         wait_for_colors(tab, lambda now: (now.min(-1) < 200).mean() > 0.05)

@@ -1,20 +1,20 @@
 """Long work that is followed, and left."""
 
-import concurrent.futures
 import threading
 import time
 
 import pytest
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.viewing import jobs
 from diffgs_jax.viewing.assets import Progress
 from diffgs_jax.viewing.jobs import Abandoned, Done, follow
 
 
 @pytest.fixture
 def worker():
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-        yield pool
+    with jobs.worker() as worker:
+        yield worker
 
 
 def test_progress_then_the_end(worker):
@@ -72,7 +72,7 @@ def test_a_job_that_is_left_ends_at_its_next_report_and_the_next_one_runs(worker
 
 def test_a_job_that_is_left_in_the_line_never_begins(worker):
     release, begun = threading.Event(), []
-    first = worker.submit(release.wait, 10)
+    first = worker.thread.submit(release.wait, 10)
     following = follow(worker, begun.append)
     next(following)
     following.close()
@@ -80,3 +80,22 @@ def test_a_job_that_is_left_in_the_line_never_begins(worker):
     first.result()
     assert list(follow(worker, lambda report: 1))[-1] == Done(1)
     assert not begun
+
+
+def test_closing_ends_the_job_under_way_and_those_in_the_line():
+    begun, ends, never = threading.Event(), [], []
+
+    def job(report):
+        try:
+            while True:
+                report(Progress("counting"))
+                begun.set()
+                time.sleep(0.01)
+        except Abandoned as error:
+            ends.append(error)
+
+    with jobs.worker() as worker:
+        worker.start(job, threading.Event(), lambda progress: None)
+        worker.start(never.append, threading.Event(), lambda progress: None)
+        assert begun.wait(10)
+    assert len(ends) == 1 and not never
