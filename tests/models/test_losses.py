@@ -21,7 +21,7 @@ from diffgs_jax.models.diffusion_gs import (
     view_losses,
 )
 from diffgs_jax.models.diffusion_gs.view_losses import rendering_losses
-from diffgs_jax.rasterizer import Rendering, render
+from diffgs_jax.rasterizer import Rendering, render, render_in_groups
 
 CONFIG = DiffusionGSConfig(
     network=NetworkConfig(width=16, layers=1, heads=2, patch_size=8, stride=4, domains=("object", "scene")),
@@ -135,7 +135,7 @@ def test_groups_of_views_are_rendered_like_all_of_them(views_at_once):
     background = jnp.asarray(np.random.default_rng(0).random((2, 4, 3), np.float32))
 
     def image(gaussians, at_once):
-        return view_losses.render_in_groups(gaussians, cameras, at_once, background=background, height=16, width=16)
+        return render_in_groups(gaussians, cameras, at_once, background=background, height=16, width=16)
 
     @functools.partial(jax.jit, static_argnums=1)
     def value_and_gradients(gaussians, at_once):

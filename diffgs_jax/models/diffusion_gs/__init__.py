@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import Denoise, Prediction
-from diffgs_jax.geometry import Cameras, Views
+from diffgs_jax.geometry import Views
 from diffgs_jax.models.diffusion_gs import losses
 from diffgs_jax.models.diffusion_gs.conditioning import hide_conditions
 from diffgs_jax.models.diffusion_gs.config import (
@@ -24,7 +24,7 @@ from diffgs_jax.models.diffusion_gs.config import (
 )
 from diffgs_jax.models.diffusion_gs.cost import Cost, cost
 from diffgs_jax.models.diffusion_gs.denoiser import init_params, predict_gaussians, raw_gaussians
-from diffgs_jax.rasterizer import render_sharded
+from diffgs_jax.rasterizer import render_in_groups
 
 
 def init(config: DiffusionGSConfig, key: PRNGKeyArray) -> dict[str, Any]:
@@ -81,22 +81,17 @@ def denoiser(
     images = jnp.asarray(views.images)
     is_condition = jnp.asarray(views.is_condition)[..., None, None, None]
     height, width = images.shape[2:4]
+    at_once = 1 if one_view_at_a_time else 0
 
     def denoise(x_t: Float[Array, "b v h w 3"], t: Int32[Array, "b"]) -> Prediction:
         shown = views._replace(images=jnp.where(is_condition, images, x_t))
         if unconditional:
             shown = hide_conditions(shown)
         gaussians = predict_gaussians(config, params, shown, t)
-
-        def draw(cameras: Cameras) -> Array:
-            return render_sharded(gaussians, cameras, height=height, width=width, background=config.background).image
-
-        if one_view_at_a_time:
-            cameras = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), views.cameras)
-            drawn = jnp.moveaxis(jax.lax.map(draw, cameras), 0, 1)
-        else:
-            drawn = draw(views.cameras)
-        return Prediction(jnp.where(is_condition, images, drawn), gaussians)
+        rendering = render_in_groups(
+            gaussians, views.cameras, at_once, height=height, width=width, background=config.background
+        )
+        return Prediction(jnp.where(is_condition, images, rendering.image), gaussians)
 
     return denoise
 
