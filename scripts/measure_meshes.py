@@ -20,7 +20,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from diffgs_jax import command_line
 from diffgs_jax.data import open_store
-from diffgs_jax.errors import report_errors
+from diffgs_jax.errors import DataError, report_errors
 from diffgs_jax.evaluation import alpha_iou, load_objects
 from diffgs_jax.geometry import Cameras, Gaussians, intrinsics_from_fov, look_at, spherical_position
 from diffgs_jax.meshing import extract_mesh, read_mesh, write_mesh
@@ -69,7 +69,11 @@ def main(options: Options) -> None:
         picture = cut_out(item.images[item.condition], item.alphas[item.condition])
         gaussians = pipeline(picture, seed=options.seed, steps=options.steps).gaussians
         began = time.perf_counter()
-        mesh = extract_mesh(gaussians, resolution=options.resolution, views=options.views)
+        try:
+            mesh = extract_mesh(gaussians, resolution=options.resolution, views=options.views)
+        except DataError as error:
+            print(f"{item.uid} | {error}", flush=True)
+            continue
         seconds = time.perf_counter() - began
         path = options.out / f"{item.uid.replace('/', '-')}.glb"
         write_mesh(path, mesh)
@@ -92,9 +96,15 @@ def main(options: Options) -> None:
         splats = np.concatenate(list(np.asarray(splat.image)[shown]), axis=1)
         meshes = np.concatenate([seen[view][0] for view in shown], axis=1)
         rows.append(np.concatenate([seen_picture, splats, meshes], axis=1))
+    if not scores:
+        raise DataError("none of the splats has a surface")
     table = np.stack(scores)
-    print(f"{len(table)} objects: mean {table.mean():.3f}, least object {table.mean(1).min():.3f}, ", end="")
-    print(f"objects under 0.9: {(table.mean(1) < 0.9).sum()}, least single view {table.min():.3f}")
+    objects = table.mean(axis=1)
+    print(
+        f"{len(table)} meshes of {len(chosen)} objects: IoU {table.mean():.3f}, of the worst {objects.min():.3f}, ",
+        end="",
+    )
+    print(f"{(objects < 0.9).sum()} under 0.9; least single view {table.min():.3f}")
     sheet = np.clip(np.concatenate(rows), 0, 1)
     Image.fromarray((sheet * 255 + 0.5).astype(np.uint8)).save(options.out / "meshes.png")
 
