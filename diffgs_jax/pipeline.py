@@ -160,6 +160,8 @@ class Pipeline:
         Raises:
             UserError: naming the setting and what it may be.
         """
+        if "object" not in self.config.model.network.domains:
+            raise UserError("this model knows scenes only, and a picture of an object is asked for")
         if not 0 <= seed < 2**32:
             raise UserError(f"the seed must be from 0 to {2**32 - 1}, not {seed}")
         if elevation is not None and not -90 <= elevation <= 90:

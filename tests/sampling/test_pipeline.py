@@ -100,3 +100,10 @@ def test_fingerprints_tell_models_apart(pipeline, guidable):
     assert pipeline.fingerprint == Pipeline(TINY, weights(TINY)).fingerprint
     other = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].add(1e-6), pipeline.params)
     assert len({pipeline.fingerprint, guidable.fingerprint, Pipeline(TINY, other).fingerprint}) == 3
+
+
+def test_a_model_of_scenes_alone_is_not_asked_for_objects(picture):
+    network = dataclasses.replace(TINY.model.network, domains=("scene",))
+    config = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, network=network))
+    with pytest.raises(UserError, match="scenes only"):
+        Pipeline(config, weights(config))(picture)
