@@ -65,7 +65,7 @@ def load_isnet(path: pathlib.Path) -> Any:
         UserError: if the package is missing or the file cannot be used.
     """
     try:
-        import onnxruntime  # ty: ignore (optional)
+        import onnxruntime
     except ImportError as error:
         raise UserError('an ISNet file needs onnxruntime: pip install "diffgs_jax[matting]"') from error
     if not path.is_file():
