@@ -3,8 +3,8 @@
     python scripts/ablate.py --data data/furniture_128 --out runs/ablation
 
 A small network (width 192, 4 blocks, patch 8, one Gaussian for 2 × 2 pixels), because an ablation needs several
-trainings of equal length more than it needs one long one. These are the settings of its last row: RPPC, L_pd to begin with, objects
-and rooms together. docs/model-card.md has what came out.
+trainings of equal length more than it needs one long one. These are the settings of its last row: RPPC, L_pd to begin
+with, objects and rooms together.
 """
 
 from diffgs_jax.config import TrainConfig
