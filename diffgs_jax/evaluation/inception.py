@@ -66,7 +66,7 @@ def load_inception(path: str) -> tuple[Any, str, tuple[int, int]]:
     if not pathlib.Path(path).is_file():
         raise UserError(f"there is no file {path}; --inception names an Inception network in the ONNX format")
     try:
-        import onnxruntime  # ty: ignore (optional)
+        import onnxruntime
     except ImportError:
         raise UserError('--inception needs onnxruntime: pip install "diffgs_jax[fid]"') from None
     try:
