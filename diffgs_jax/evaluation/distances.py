@@ -25,15 +25,12 @@ def frechet_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, 
         ValueError: if a set is too small or the features' numbers differ.
     """
     first, second = _checked(first, second)
-    (mean1, covariance1), (mean2, covariance2) = (
-        (features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))) for features in (first, second)
-    )
-    # (C₁ C₂)^½ has the trace of (√C₁ C₂ √C₁)^½, which is symmetric: no complex roots, singular or not.
-    values, vectors = np.linalg.eigh(covariance1)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    product = np.linalg.eigvalsh(root @ covariance2 @ root)
-    trace = np.sqrt(np.maximum(product, 0.0)).sum()
-    distance = np.sum((mean1 - mean2) ** 2) + np.trace(covariance1) + np.trace(covariance2) - 2 * trace
+    mean1, mean2 = first.mean(axis=0), second.mean(axis=0)
+    # With C = Rᵀ R, the eigenvalues of C₁ C₂ are the squared singular values of R₁ R₂ᵀ: no root of a matrix that may be
+    # singular, nothing complex, and little to do where samples are few.
+    root1, root2 = _root(first - mean1), _root(second - mean2)
+    overlap = np.linalg.svd(root1 @ root2.T, compute_uv=False).sum()
+    distance = np.sum((mean1 - mean2) ** 2) + np.sum(root1**2) + np.sum(root2**2) - 2 * overlap
     return float(max(distance, 0.0))
 
 
@@ -57,6 +54,11 @@ def kernel_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "
         m * (m - 1)
     )
     return float(within1 + within2 - 2 * _kernel_sum(first, second) / (n * m))
+
+
+def _root(centered: np.ndarray) -> np.ndarray:
+    """Returns a triangular R with Rᵀ R the unbiased covariance of samples whose mean is zero."""
+    return np.linalg.qr(centered / np.sqrt(len(centered) - 1), mode="r")
 
 
 def _checked(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
