@@ -9,8 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Gaussians, ObjectRig, Views
-from diffgs_jax.interop import Shown, render_turntable, write_gaussians, write_ply, write_video
+from diffgs_jax.interop import (
+    Shown,
+    Sphere,
+    clean_gaussians,
+    render_turntable,
+    write_gaussians,
+    write_ply,
+    write_video,
+)
 from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
 
 
@@ -44,6 +53,23 @@ class Result:
     rig: ObjectRig
     background: float = 1.0
     trajectory: Trajectory | None = None
+
+    def cleaned(self, *, min_opacity: float = 0.0, crop_radius: float | None = None) -> "Result":
+        """Returns the same without Gaussians that are faint or far out.
+
+        Args:
+            min_opacity: fainter ones go, [0, 1].
+            crop_radius: those whose centre is farther from the origin go; None keeps all.
+
+        Raises:
+            UserError: if a setting is out of range.
+            DataError: if none is left.
+        """
+        crop = None if crop_radius is None else Sphere(crop_radius)
+        kept = clean_gaussians(self.gaussians, min_opacity=min_opacity, crop=crop)
+        if not len(kept.opacities):
+            raise DataError(f"no Gaussian is left: none is as opaque as {min_opacity:g} and as near as asked")
+        return dataclasses.replace(self, gaussians=kept)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the Gaussians (`.ply`, `.spz`, `.splat`) or a mesh of them (`.glb`, `.obj`), as the suffix says.

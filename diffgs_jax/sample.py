@@ -78,6 +78,8 @@ def run(options: Options, record: dict[str, Any] | None = None) -> None:
                         result = pipeline(
                             given, seed=job.seed, trajectory=this.trajectory, on_step=on_step, **this.settings
                         )
+                    if options.min_opacity or options.crop_radius is not None:
+                        result = result.cleaned(min_opacity=options.min_opacity, crop_radius=options.crop_radius)
                     write_outputs(folder, result, this)
                     names = sorted(path.name for path in folder.iterdir())
                     made = make_record(this, pipeline, folder)

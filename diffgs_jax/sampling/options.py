@@ -67,6 +67,10 @@ class Options:
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
+    min_opacity: float = 0.0
+    """Leave out Gaussians that are fainter; at 1/255 = 0.004, which nobody sees, files shrink and pictures do not change."""
+    crop_radius: float | None = None
+    """Leave out Gaussians whose centre is farther from the object's, in units of its bounding sphere; by default none."""
     turntables: tuple[Shown, ...] = ("color",)
     """Films of one turn around the object: of its `color`, its `depth` and its surface's `normals`."""
     film: Literal["mp4", "gif", "webp"] = "mp4"
@@ -88,6 +92,10 @@ class Options:
         """
         if self.samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
+        if not 0 <= self.min_opacity <= 1:
+            raise UserError(f"the least opacity must be from 0 to 1, not {self.min_opacity}")
+        if self.crop_radius is not None and not self.crop_radius > 0:
+            raise UserError(f"the crop's radius must be positive, not {self.crop_radius}")
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
         if any(f".{suffix}" not in SPLAT_SUFFIXES for suffix in self.formats):
             missing = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]

@@ -36,6 +36,16 @@ def test_end_to_end_and_the_same_bytes_again(checkpoint, pipeline, picture, tmp_
     assert all(np.isfinite(vertex[p.name]).all() for p in vertex.properties)
 
 
+def test_faint_and_far_gaussians_are_left_out_if_asked(pipeline, picture):
+    result = pipeline(picture, steps=2)
+    distances, opacities = np.linalg.norm(result.gaussians.means, axis=1), result.gaussians.opacities
+    radius, faint = float(np.median(distances)), float(np.median(opacities))
+    kept = result.cleaned(min_opacity=faint, crop_radius=radius)
+    assert 0 < len(kept.gaussians.opacities) == np.sum((distances <= radius) & (opacities >= faint)) < len(opacities)
+    with pytest.raises(DataError, match="no Gaussian is left"):
+        result.cleaned(min_opacity=1.0)
+
+
 def test_call_is_a_function_of_its_arguments(pipeline, picture):
     done = []
     first = pipeline(picture, steps=2, seed=1, on_step=done.append)
