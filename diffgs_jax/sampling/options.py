@@ -68,9 +68,9 @@ class Options:
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
     min_opacity: float = 0.0
-    """Leave out Gaussians that are fainter; at 1/255 = 0.004, which nobody sees, files shrink and pictures do not change."""
+    """Leave out Gaussians that are fainter. Under 0.004 (1/255) nobody sees them: files shrink, pictures stay."""
     crop_radius: float | None = None
-    """Leave out Gaussians whose centre is farther from the object's, in units of its bounding sphere; by default none."""
+    """Leave out Gaussians whose centre is farther from the object's: it fits a sphere of radius 1. By default none."""
     turntables: tuple[Shown, ...] = ("color",)
     """Films of one turn around the object: of its `color`, its `depth` and its surface's `normals`."""
     film: Literal["mp4", "gif", "webp"] = "mp4"
