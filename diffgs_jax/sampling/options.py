@@ -52,7 +52,7 @@ class Options:
     model's, `ddim` unless it was imported."""
     guidance: tuple[float, ...] = (1.0,)
     """Classifier-free guidance: 1 is none, above it the picture counts for more than it does by itself. One number, or
-    one for each denoised view. Only for models trained with condition dropout, which the bundled one was not."""
+    one for each denoised view. Only for models trained with condition dropout, as the bundled one was."""
     views: int | None = None
     """Views to denoise, evenly around the object; more make more Gaussians. By default those the model was trained
     with, 3."""
