@@ -129,8 +129,7 @@ def test_some_pictures_estimate_what_all_of_them_say(monkeypatch):
     assert abs(np.mean(estimates) - distance(0, None)) < 5 * deviation
 
 
-@pytest.mark.parametrize("views_at_once", [2, 3])  # one divides four views, the other does not
-def test_groups_of_views_are_rendered_like_all_of_them(views_at_once):
+def test_groups_of_views_are_rendered_like_all_of_them():
     cameras = make_views(4, seed=4).cameras
     background = jnp.asarray(np.random.default_rng(0).random((2, 4, 3), np.float32))
 
@@ -142,7 +141,7 @@ def test_groups_of_views_are_rendered_like_all_of_them(views_at_once):
         return jax.value_and_grad(lambda g: jnp.sum(image(g, at_once).image ** 2))(gaussians)
 
     gaussians = random_gaussians()
-    expected, actual = value_and_gradients(gaussians, 0), value_and_gradients(gaussians, views_at_once)
+    expected, actual = value_and_gradients(gaussians, 0), value_and_gradients(gaussians, 3)  # does not divide four
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), actual, expected)
 
 

@@ -20,6 +20,7 @@ from diffgs_jax.models.diffusion_gs import (
     NetworkConfig,
     Ramp,
     losses,
+    view_losses,
 )
 from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden
 from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, ramp_factor, term_weights
@@ -48,13 +49,14 @@ def network(monkeypatch):
         shapes = [(2, 4, 3), (2, 4, 4), (2, 4, 3), (2, 4), (2, 4, 1, 3)]
         return Gaussians(*(jnp.full(shape, 0.2) for shape in shapes))
 
-    def shoot(gaussians, cameras, *, height, width, background):
+    def shoot(gaussians, cameras, views_at_once, *, height, width, background):
         shape = (*cameras.intrinsics.shape[:2], height, width)
         return Rendering(jnp.full((*shape, 3), 0.4), jnp.ones(shape), jnp.ones(shape))
 
     for module in (losses, diffusion_gs):
         monkeypatch.setattr(module, "predict_gaussians", predict)
-        monkeypatch.setattr(module, "render_sharded", shoot)
+    for module in (view_losses, diffusion_gs):
+        monkeypatch.setattr(module, "render_in_groups", shoot)
     return given
 
 

@@ -36,6 +36,7 @@ def test_antialiasing_divides_out_what_dilation_adds(pixels):
         assert jnp.sum(rendering.alpha) == pytest.approx(0.8 * 2 * np.pi * pixels**2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_splat_that_antialiasing_dims_away_has_no_gradient():
     gradient = jax.grad(lambda splat: jnp.sum(render(splat, CAMERA, height=SIDE, width=SIDE, antialiased=True).image))(
         splats([0.0, 0.01])

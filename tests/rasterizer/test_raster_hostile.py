@@ -28,6 +28,7 @@ def crowd(count: int, opacity: float = 0.5, scale: float = 0.001) -> Gaussians:
     )
 
 
+@pytest.mark.slow
 def test_a_million_gaussians_on_one_pixel():
     """Only the first few are seen: with alpha a, the k-th has weight a (1 − a)^k, until light would go under 1e-4."""
     count, alpha = 1_000_000, 0.5

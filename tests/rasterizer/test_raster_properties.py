@@ -150,6 +150,7 @@ def test_rendering_is_deterministic():
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_batch():
     gaussians, cameras = random_gaussians("plain", 40, 5, (3,)), random_cameras((3, 2), 6)
 

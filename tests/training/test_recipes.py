@@ -21,7 +21,9 @@ def test_recipes_load_and_survive_json(name):
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", ["object_256", "object_512", "mixed_256", *(pytest.param(n, marks=pytest.mark.slow) for n in RECIPES[2:4])]
+)
 def test_full_size_recipes_lower_for_cuda_on_eight_devices(name):
     done = subprocess.run(
         [sys.executable, __file__, name, "lower"], capture_output=True, text=True, cwd=ROOT, timeout=900
