@@ -58,7 +58,7 @@ def kernel_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "
 
 def _root(centered: np.ndarray) -> np.ndarray:
     """Returns a triangular R with Rᵀ R the unbiased covariance of samples whose mean is zero."""
-    return np.linalg.qr(centered / np.sqrt(len(centered) - 1), mode="r")
+    return np.asarray(np.linalg.qr(centered / np.sqrt(len(centered) - 1), mode="r"))
 
 
 def _checked(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
