@@ -16,7 +16,7 @@ SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
 def write_gaussians(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
     """Writes one set of Gaussians in the format that the suffix names.
 
-    `.ply` keeps everything and is the largest; `.spz` is a tenth of it and keeps what can be seen; `.splat` keeps one
+    `.ply` keeps everything and is the largest; `.spz` is a quarter of it and keeps what can be seen; `.splat` keeps one
     colour for each Gaussian. All hold the same numbers for the same place: the object frame's, z up.
 
     Args:

@@ -26,7 +26,7 @@ _SCALARS = {
 }  # fmt: skip
 
 
-def write_ply(path: str | os.PathLike[str], gaussians: Gaussians, *, minimum_opacity: float = 0.0) -> int:
+def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
     """Writes one set of Gaussians as a .ply that 3DGS viewers read.
 
     Opacities of exactly 0 and 1 are stored as the nearest finite logits, zero scales as 1e-12, rotations as unit
@@ -35,7 +35,6 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians, *, minimum_opa
     Args:
         path: the file; one that is there is replaced when the new one is complete.
         gaussians: without batch axes, `[n, …]`, SH degree 0 to 3.
-        minimum_opacity: fainter Gaussians are left out; 0 keeps all.
 
     Returns:
         The number of Gaussians written.
@@ -52,7 +51,7 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians, *, minimum_opa
         np.log(probability / (1 - probability))[:, None],
         *(np.log(np.maximum(scales, _SMALLEST_SCALE)), rotations),
     ]
-    table = np.concatenate(columns, axis=1).astype("<f4")[opacities >= minimum_opacity]
+    table = np.concatenate(columns, axis=1).astype("<f4")
     header = [
         *("ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"),
         *(f"property float {name}" for name in _property_names(rest.shape[1])),

@@ -65,7 +65,7 @@ class Options:
     a CPU next to nothing is gained; docs/python-api.md has figures."""
 
     formats: tuple[Format, ...] = ("ply",)
-    """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a tenth of it), `splat`; and of a mesh
+    """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
     min_opacity: float = 0.0
     """Leave out Gaussians that are fainter. Under 0.004 (1/255) nobody sees them: files shrink, pictures stay."""

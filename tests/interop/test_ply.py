@@ -6,7 +6,7 @@ import pytest
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop import read_ply, write_ply
+from diffgs_jax.interop import clean_gaussians, read_ply, write_ply
 
 BASE = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
 TAIL = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
@@ -78,9 +78,9 @@ def test_extremes_stay_finite(tmp_path):
     np.testing.assert_array_equal(back.rotations, [[1, 0, 0, 0]] * 3)
 
 
-def test_faint_ones_are_left_out_on_demand(tmp_path):
+def test_the_faint_can_be_left_out_before(tmp_path):
     gaussians = random_gaussians(200)
-    kept = write_ply(tmp_path / "a.ply", gaussians, minimum_opacity=0.5)
+    kept = write_ply(tmp_path / "a.ply", clean_gaussians(gaussians, min_opacity=0.5))
     assert kept == (gaussians.opacities >= 0.5).sum() == len(read_ply(tmp_path / "a.ply").means)
 
 
