@@ -38,7 +38,8 @@ def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
 
 # What may differ between two starts of one run: it changes what is written or how fast, not what is learned.
 _MAY_CHANGE = {
-    *(f"run.{name}" for name in ("folder", "steps", "init_from", "checkpoint_every", "keep_checkpoints", "log_every")),
+    *(f"run.{name}" for name in ("folder", "steps", "init_from", "init_partly", "log_every")),
+    *(f"run.{name}" for name in ("checkpoint_every", "keep_checkpoints")),
     *(f"run.{name}" for name in ("grid_every", "grid_objects", "grid_sampler_steps")),
     *(f"run.{name}" for name in ("evaluate_every", "evaluate_objects", "wandb_project")),
     *("mesh.data", "mesh.fsdp"),

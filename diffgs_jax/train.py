@@ -83,7 +83,8 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
         batches.set_state(metadata["data"])
         counters = metadata["counters"]
     elif config.run.init_from:
-        weights = training.load_weights(config.run.init_from, shapes.params)
+        new = jax.jit(initial)().params if config.run.init_partly else None
+        weights = training.load_weights(config.run.init_from, shapes.params, new)
         state = jax.device_put(training.init_state(weights, optimizer), shardings)
         counters = training.read_metadata(config.run.init_from).get("counters", counters)
     else:

@@ -176,23 +176,26 @@ def read_metadata(folder: str | pathlib.Path) -> dict[str, Any]:
     return metadata
 
 
-def load_weights(folder: str | pathlib.Path, like: Params) -> Params:
+def load_weights(folder: str | pathlib.Path, like: Params, new: Params | None = None) -> Params:
     """Loads the averaged weights of the newest checkpoint as float32.
 
     Args:
         folder: a run's `checkpoints` folder, or a published checkpoint.
         like: weights of the expected shapes (`jax.eval_shape` of the family's `init` will do).
+        new: weights of those shapes, from which those are taken that the checkpoint lacks; None if it must have all.
 
     Raises:
         UserError: if there is no checkpoint.
         DataError: if it belongs to another architecture or cannot be read.
     """
     path = _checkpoint_path(folder)
-    stored = _check_shapes(path, "ema", like)
-    abstract = jax.tree.map(lambda leaf, dtype: _abstract(leaf.shape, dtype), like, stored)
+    stored = _check_shapes(path, "ema", like, all_there=new is None)
+    abstract = jax.tree.map(lambda leaf: _abstract(leaf.shape, leaf.dtype), stored)
     with _reading(path):
         weights = ocp.load_checkpointables(str(path), {"ema": abstract})["ema"]
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), weights)
+    weights = _by_name(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), weights))
+    others = like if new is None else new
+    return jax.tree_util.tree_map_with_path(lambda key, leaf: weights.get(jax.tree_util.keystr(key), leaf), others)
 
 
 def _checkpoint_path(folder: str | pathlib.Path) -> pathlib.Path:
@@ -207,15 +210,18 @@ def _checkpoint_path(folder: str | pathlib.Path) -> pathlib.Path:
     return folder / str(step)
 
 
-def _check_shapes(path: pathlib.Path, part: str, like: Params) -> Any:
-    """Returns the stored dtypes, or says in one line in what the stored tree differs from `like`."""
+def _by_name(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _check_shapes(path: pathlib.Path, part: str, like: Params, *, all_there: bool = True) -> Any:
+    """Returns what is stored, without values, or says in one line in what it differs from `like`."""
     with _reading(path):
         tree = ocp.checkpointables_metadata(str(path)).metadata[part]
         if not tree:  # orbax only logs what it could not read
             raise ValueError(f"it lists no arrays of {part}")
-    stored = {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    wanted = {jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(like)}
-    differences = [f"{name} is missing" for name in wanted.keys() - stored.keys()]
+    stored, wanted = _by_name(tree), _by_name(like)
+    differences = [f"{name} is missing" for name in wanted.keys() - stored.keys() if all_there]
     differences += [f"{name} is unknown" for name in stored.keys() - wanted.keys()]
     differences += [
         f"{name} is {tuple(stored[name].shape)}, expected {tuple(wanted[name].shape)}"
@@ -227,7 +233,7 @@ def _check_shapes(path: pathlib.Path, part: str, like: Params) -> Any:
         raise DataError(
             f"checkpoint {path} belongs to another architecture: {'; '.join(sorted(differences)[:3])}{more}"
         )
-    return jax.tree.map(lambda leaf: leaf.dtype, tree)
+    return tree
 
 
 @contextlib.contextmanager

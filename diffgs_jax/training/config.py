@@ -32,7 +32,12 @@ class ClusterConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up, a cosine decay to zero at the run's last step, and an average of the weights."""
+    """An optimizer, its linear warm-up and cosine decay to the run's last step, and an average of the weights."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    """`muon` orthogonalises the updates of the transformer blocks' matrices (Jordan et al. 2024), scaled to the size of
+    AdamW's (Liu et al. 2025, eq. 4), so that learning rates mean the same; the rest is left to AdamW with Nesterov's
+    momentum and without decay."""
 
     learning_rate: float = 4e-4
     """Peak step size."""
@@ -87,3 +92,5 @@ class RunConfig:
     """Also log to this project of Weights & Biases (`pip install wandb`); empty does not."""
     init_from: str = ""
     """A checkpoint directory whose averaged weights this run starts from; empty starts from random weights."""
+    init_partly: bool = False
+    """Let weights that `init_from` lacks start as they would in a new model: a second decoder, a colour skip."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jaxtyping import Array, Int32
 
 from diffgs_jax.training.config import OptimizerConfig
@@ -12,6 +13,10 @@ from diffgs_jax.training.guard import skip_spikes
 
 Params = dict[str, Any]
 """Nested dictionaries of arrays."""
+
+
+_MUON_MOMENTUM = 0.95  # as Jordan et al.
+_ADAMW_RMS = 0.2  # of AdamW's updates, relative to the learning rate (Liu et al. 2025, section 2.2)
 
 
 class TrainState(NamedTuple):
@@ -31,7 +36,9 @@ class TrainState(NamedTuple):
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Returns AdamW (Loshchilov & Hutter 2019) behind global-norm clipping, on a warm-up and cosine schedule.
+    """Returns AdamW (Loshchilov & Hutter 2019) or Muon (Jordan et al. 2024), on a warm-up and cosine schedule.
+
+    Gradients are clipped by their global norm before either.
 
     Args:
         config: rates and decays.
@@ -53,11 +60,31 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
         return jax.tree_util.tree_map_with_path(decays, params)
 
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix),
-    )
+    if config.kind == "muon":
+        rule = optax.contrib.muon(
+            schedule,
+            beta=_MUON_MOMENTUM,
+            weight_decay=config.weight_decay,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            muon_weight_dimension_numbers=_matrices_of_blocks,
+            consistent_rms=_ADAMW_RMS,
+        )
+    else:
+        rule = optax.adamw(schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
     return skip_spikes(optimizer, config.spike_factor) if config.spike_factor else optimizer
+
+
+def _matrices_of_blocks(params: Any) -> Any:
+    """Returns which axes Muon takes for a matrix, None where AdamW is asked: all but the kernels of stacked blocks."""
+
+    def axes(path: tuple[Any, ...], leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
+        names = [str(getattr(key, "key", key)) for key in path]
+        is_one = "blocks" in names and names[-1] == "kernel" and leaf.ndim >= 2
+        return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1) if is_one else None
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.geometry import OBJECT, SCENE, Views, orbit, pixel_rays
+from diffgs_jax.geometry import OBJECT, SCENE, Views, orbit, pixel_rays, sh_to_color
 from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, DistanceLaw, GaussianConfig, NetworkConfig
-from diffgs_jax.models.diffusion_gs.decoding import ray_distance, split_views
+from diffgs_jax.models.diffusion_gs.decoding import decode, ray_distance, split_views
 from diffgs_jax.models.diffusion_gs.denoiser import param_shapes
 
 SMALL = NetworkConfig(width=32, layers=2, heads=2, mlp_ratio=2, patch_size=4, stride=2)
@@ -127,6 +127,30 @@ def test_two_decoders_act_as_one_of_each(domain, number):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_a_colour_skip_changes_nothing_until_it_is_learned():
+    config, params = make(stride=2)
+    skipping = dataclasses.replace(config, network=dataclasses.replace(config.network, color_skip=True))
+    new = diffusion_gs.init(skipping, jax.random.key(0))["decoders"]["object"]["color_skip"]
+    decoders = {"object": params["decoders"]["object"] | {"color_skip": new}}
+    for a, b in zip(
+        raw_gaussians(config, params, make_views(), TIMES),
+        raw_gaussians(skipping, params | {"decoders": decoders}, make_views(), TIMES),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_whole_share_of_a_pixels_colour_is_its_colour():
+    network = dataclasses.replace(SMALL, color_skip=True, sh_degree=1)
+    rays, colors = pixel_rays(make_views().cameras, 4, 6), jax.random.uniform(jax.random.key(1), (2, 3, 4, 6, 3))
+    pixels = np.zeros((2, 3, 4, 6, 24), np.float32)
+    pixels[..., -1] = 1.0
+    raw = decode(network, PUBLISHED, jnp.zeros((2, 2, 23)), jnp.asarray(pixels), rays, np.zeros(2, np.int32), colors)
+    seen = np.asarray(sh_to_color(raw.sh, raw.means, jnp.asarray([[0.3, -2.0, 0.5]] * 2)))
+    np.testing.assert_allclose(seen[:, :2], 0.5)
+    np.testing.assert_allclose(seen[:, 2:].reshape(colors.shape), colors, atol=1e-6)
+
+
 def test_distance_laws_are_those_of_the_paper():
     a, along = jnp.asarray([-100.0, 0.0, 100.0]), jnp.full(3, -2.7)
     near_far = ray_distance(DistanceLaw(kind="near_far", near=0.1, far=4.2), a, along)
@@ -166,7 +190,9 @@ def test_default_model_fits_the_package():
     assert 2 * sum(sizes) < 15e6
 
 
-@pytest.mark.parametrize("changes", [{"dtype": "bfloat16", "remat": True}, {"unroll": True, "modulation": "block"}])
+@pytest.mark.parametrize(
+    "changes", [{"dtype": "bfloat16", "remat": True}, {"unroll": True, "modulation": "block", "color_skip": True}]
+)
 def test_gradients_are_finite_and_reach_every_weight(changes):
     config, params = make(**changes)
     views = make_views()
@@ -184,3 +210,28 @@ def test_contradictions_are_refused(changes):
     config = DiffusionGSConfig(network=dataclasses.replace(SMALL, **changes))
     with pytest.raises(UserError, match=next(iter(changes))):
         diffusion_gs.init(config, jax.random.key(0))
+
+
+def test_split_gaussians_are_four_of_half_the_size_where_one_was():
+    config, params = make(stride=4, color_skip=True)
+    finer, split = diffusion_gs.split_gaussians(config, params)
+    views = make_views()
+    before, after = (predict_gaussians(*model, views, TIMES) for model in ((config, params), (finer, split)))
+    assert jax.tree.map(jnp.shape, split) == jax.tree.map(lambda leaf: leaf.shape, param_shapes(finer))
+    for name, factor in (("scales", 0.5), ("opacities", 1.0), ("rotations", 1.0)):
+        one, four = (
+            np.asarray(split_views(model.network, np.asarray(getattr(g, name)).reshape(2, g.means.shape[1], -1), 8, 12))
+            for model, g in ((config, before), (finer, after))
+        )
+        np.testing.assert_allclose(four, factor * one.repeat(2, axis=2).repeat(2, axis=3), rtol=1e-4)
+    cameras = [pixel_rays(views.cameras, 8 // stride, 12 // stride) for stride in (4, 2)]
+    distances = [
+        np.linalg.norm(split_views(model.network, g.means, 8, 12) - np.asarray(rays.origins), axis=-1)
+        for model, g, rays in ((config, before, cameras[0]), (finer, after, cameras[1]))
+    ]
+    along = [np.sum(np.asarray(rays.origins * rays.directions), axis=-1) for rays in cameras]
+    np.testing.assert_allclose(
+        (distances[1] + along[1]), (distances[0] + along[0]).repeat(2, axis=2).repeat(2, axis=3), atol=1e-4
+    )
+    with pytest.raises(UserError, match="must be even"):
+        diffusion_gs.split_gaussians(*diffusion_gs.split_gaussians(finer, split))

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
+from diffgs_jax.diffusion import add_noise, initial_state, make_sampler, make_schedule, sampler_step
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import (
+    DiffusionConfig,
     DiffusionGSConfig,
     GaussianConfig,
     LossConfig,
@@ -270,3 +272,36 @@ def test_the_denoiser_keeps_condition_views_clean(params):
     # What stands in x_t at a condition view is not read.
     other = noise.at[:, 0].set(0.0)
     np.testing.assert_array_equal(diffusion_gs.denoiser(CONFIG, params, views)(other, jnp.full(2, 500)).x0, x0)
+
+
+def test_own_predictions_are_what_ddim_hands_to_its_second_step(params):
+    """Gradients apart, a batch of them is a batch whose clean views are those of the sampler's first step."""
+    views, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
+    key, step = jax.random.key(3), jnp.int32(99)
+    denoise = diffusion_gs.denoiser(CONFIG, params, views)
+    noise = jax.random.normal(jax.random.split(key, 3)[1], views.images.shape)
+    sampler = make_sampler(make_schedule(CONFIG.diffusion.schedule), "ddim", 4)
+    first = sampler_step(denoise, sampler, 0, initial_state(denoise, sampler, noise))
+    schedule = make_schedule(CONFIG.diffusion.schedule)
+    second = add_noise(schedule, first.prediction.x0, jnp.full(2, sampler.timesteps[1]), noise)
+    np.testing.assert_allclose(second[:, 1:], first.x[:, 1:], atol=1e-4)
+
+    own = dataclasses.replace(CONFIG, diffusion=DiffusionConfig(own_predictions=1.0))
+    seen = []
+
+    def predict(noisy, at, training):
+        seen.append((noisy, at, training))
+        return denoise(noisy, at).aux
+
+    predicted = losses.own_prediction(own, predict, views, noise)
+    np.testing.assert_allclose(predicted[:, 1:], first.prediction.x0[:, 1:], atol=1e-6)
+    assert [at.tolist() for _, at, _ in seen] == [[999, 999]]
+
+    # The network sees nothing of the true noisy views: with other ones only the targets, and so the loss, differ.
+    gradient = jax.grad(lambda config, p: losses.loss(config, p, {}, views, novel, key, step)[0], argnums=1)
+    plain, changed = gradient(CONFIG, params), gradient(own, params)
+    assert any(bool(jnp.any(a != b)) for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(changed), strict=True))
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(changed))
+    dark = views._replace(images=np.where(views.is_condition[..., None, None, None], views.images, 0.0))
+    values = [losses.loss(own, params, {}, given, novel, key, step)[1]["novel"] for given in (views, dark)]
+    assert values[0] == values[1]

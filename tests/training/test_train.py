@@ -1,8 +1,11 @@
 """The training command as a user runs it: started, killed, continued, overruled, misused."""
 
+import functools
 import json
 import pathlib
 
+import jax
+import numpy as np
 import pytest
 
 from diffgs_jax.train import main
@@ -50,6 +53,35 @@ def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request
     assert losses(tmp_path / "second") != first
     assert (tmp_path / "second" / "grids" / "test_0000003.png").stat().st_size > 1000
     assert list((tmp_path / "second" / "tensorboard").iterdir())
+
+
+def test_a_run_starts_from_weights_that_lack_some(request, tmp_path, capsys):
+    """A colour skip or a decoder that the other run had not; what it had is taken over, and nothing else is allowed."""
+    root = request.config.rootpath
+    main(arguments(root, tmp_path / "first", "--run.steps", "1"))
+    more = [
+        *("--run.steps", "1", "--run.init-from", str(tmp_path / "first")),
+        *("--model.network.color-skip", "--model.network.domains", "object", "scene", "--optimizer.learning-rate", "0"),
+    ]
+    with pytest.raises(SystemExit):
+        main(arguments(root, tmp_path / "second", *more))
+    assert "is missing" in capsys.readouterr().err
+    main(arguments(root, tmp_path / "third", *more, "--run.init-partly"))
+    from diffgs_jax.config import from_dict
+    from diffgs_jax.models import family
+    from diffgs_jax.training import load_weights, read_metadata
+
+    weights = {}
+    for name in ("first", "third"):
+        config = from_dict(read_metadata(tmp_path / name)["config"], name)
+        like = jax.eval_shape(functools.partial(family(config.model).init, config.model), jax.random.key(0))
+        weights[name] = dict(jax.tree_util.tree_leaves_with_path(load_weights(tmp_path / name, like)))
+    assert len(weights["third"]) > len(weights["first"])
+    for path, leaf in weights["first"].items():
+        np.testing.assert_allclose(weights["third"][path], leaf, rtol=1e-6)
+    with pytest.raises(SystemExit):
+        main(arguments(root, tmp_path / "fourth", *more, "--run.init-partly", "--model.network.width", "64"))
+    assert "belongs to another architecture" in capsys.readouterr().err
 
 
 def test_other_settings_do_not_mix_into_a_run(request, tmp_path, capsys):

@@ -24,6 +24,7 @@ from diffgs_jax.models.diffusion_gs.config import (
 )
 from diffgs_jax.models.diffusion_gs.cost import Cost, cost
 from diffgs_jax.models.diffusion_gs.denoiser import init_params, predict_gaussians, raw_gaussians
+from diffgs_jax.models.diffusion_gs.splitting import split_gaussians
 from diffgs_jax.rasterizer import render_in_groups
 
 
@@ -129,4 +130,5 @@ __all__ = [
     "loss",
     "predict_gaussians",
     "raw_gaussians",
+    "split_gaussians",
 ]

@@ -29,6 +29,9 @@ class NetworkConfig:
     """One Gaussian for each stride × stride pixels; divides the patch size. The published network has 1."""
     free_gaussians: int = 2
     """Gaussians that belong to no pixel, one learned token each."""
+    color_skip: bool = False
+    """A pixel's Gaussian takes a share of the pixel's own colour, as far as one more channel says (0 at first), so that
+    a colour need not be remembered through all blocks. The published network has none."""
     sh_degree: int = 0
     """Degree of the spherical harmonics of the colours, 0 to 3."""
     domains: tuple[Domain, ...] = ("object",)
@@ -98,6 +101,10 @@ class DiffusionConfig:
     """Which timesteps are trained at: `uniform` as published, or `logit_normal`."""
     timestep_shift: float = 1.0
     """Above 1, high noise is trained more often than low."""
+    own_predictions: float = 0.0
+    """Share of the batches in which the views that are noised are not the clean ones but what the network makes of pure
+    noise, as a sampler's second step meets them, so that it learns to mend its own mistakes instead of believing them
+    (scheduled sampling, Bengio et al. 2015); 0 as published. Such a batch takes a forward pass and a rendering more."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ def cost(config: DiffusionGSConfig, views: int, resolution: int) -> Cost:
     flops = network.layers * tokens * per_token
     flops += modulations * 12 * width**2
     flops += 2 * patches * patch**2 * (9 + network.condition_channel) * width
-    flops += 2 * patches * (patch // network.stride) ** 2 * channels * width
+    flops += 2 * patches * (patch // network.stride) ** 2 * (channels + network.color_skip) * width
     flops += 2 * network.free_gaussians * channels * width
     number = 2 if network.dtype == "bfloat16" else 4
     kept = 9 + 2 * network.mlp_ratio  # vectors of a token that a block keeps

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from diffgs_jax.geometry import OBJECT, SCENE, Gaussians, Rays
+from diffgs_jax.geometry.spherical_harmonics import BAND_0
 from diffgs_jax.models.diffusion_gs.config import DistanceLaw, GaussianConfig, NetworkConfig
 
 DOMAIN_NUMBERS = {"object": OBJECT, "scene": SCENE}
@@ -55,9 +56,10 @@ def decode(
     network: NetworkConfig,
     gaussians: GaussianConfig,
     free: Float[Array, "b f channels"],
-    pixels: Float[Array, "b v rows columns channels"],
+    pixels: Float[Array, "b v rows columns pixel_channels"],
     rays: Rays,
     domain: Int32[Array | np.ndarray, "b"],
+    colors: Float[Array, "b v rows columns 3"],
 ) -> RawGaussians:
     """Places what the decoders said.
 
@@ -67,11 +69,14 @@ def decode(
         network: which domains there are, and the degree of the colours.
         gaussians: offsets and distance laws.
         free: channels of the free Gaussians.
-        pixels: channels of each pixel of the Gaussians' grid.
+        pixels: channels of each pixel of the Gaussians' grid; with a colour skip its share comes last.
         rays: `[b, v, rows, columns, 3]` through those pixels.
         domain: `OBJECT` or `SCENE` for each sample. Where there is one domain only, its law holds for all samples.
+        colors: that the network was shown at those pixels, in [0, 1] up to noise; a colour skip adds its share of them.
     """
     batch = free.shape[0]
+    if network.color_skip:
+        pixels = _add_colors(pixels[..., :-1], pixels[..., -1:], colors)
     a = jnp.mean(pixels[..., :3], axis=-1)
     along = jnp.sum(rays.origins * rays.directions, axis=-1)
     laws = {"object": gaussians.object_distance, "scene": gaussians.scene_distance}
@@ -91,6 +96,16 @@ def decode(
         rotations=rotations,
         opacity_logits=opacities[..., 0] + gaussians.opacity_offset,
     )
+
+
+def _add_colors(
+    pixels: Float[Array, "b v rows columns channels"],
+    shares: Float[Array, "b v rows columns 1"],
+    colors: Float[Array, "b v rows columns 3"],
+) -> Float[Array, "b v rows columns channels"]:
+    """Adds shares of the pixels' colours, counted from mid grey, to the first coefficient of the Gaussians' colours."""
+    added = shares * (colors - 0.5) / BAND_0
+    return jnp.concatenate([pixels[..., :3], pixels[..., 3:6] + added, pixels[..., 6:]], axis=-1)
 
 
 def select_domain(choices: dict[str, Array], domain: Int32[Array, "b"]) -> Array:

@@ -63,9 +63,21 @@ class DomainDecoder(nnx.Module):
 
     def __init__(self, config: NetworkConfig, *, initializers: Initializers, rngs: nnx.Rngs):
         channels = gaussian_channels(config.sh_degree)
-        in_patch = (config.patch_size // config.stride) ** 2
+        self.in_patch = in_patch = (config.patch_size // config.stride) ** 2
         self.free = Decoder(config.width, channels, initializers=initializers, rngs=rngs)
         self.patch = Decoder(config.width, in_patch * channels, initializers=initializers, rngs=rngs)
+        if config.color_skip:  # modules of its own, so that a network without one is the same network but for them
+            closed = initializers._replace(output=jax.nn.initializers.zeros)
+            self.color_skip = Decoder(config.width, in_patch, initializers=closed, rngs=rngs)
+
+    def pixels(
+        self, patches: Float[Array, "b n width"], condition: Float[Array, "b width"]
+    ) -> Float[Array, "b n pixels channels"]:
+        """Returns the channels of the Gaussians of each patch's pixels; with a colour skip, its share comes last."""
+        channels = self.patch(patches, condition).reshape(*patches.shape[:2], self.in_patch, -1)
+        if not hasattr(self, "color_skip"):
+            return channels
+        return jnp.concatenate([channels, self.color_skip(patches, condition)[..., None]], axis=-1)
 
 
 class Network(nnx.Module):
@@ -104,8 +116,8 @@ class Network(nnx.Module):
         images: Float[Array, "b v h w c"],
         timesteps: Num[Array | np.ndarray, "b"],
         domain: Int32[Array | np.ndarray, "b"],
-    ) -> tuple[Float[Array, "b f channels"], Float[Array, "b v rows columns channels"]]:
-        """Returns the channels of the free Gaussians and of each pixel of the Gaussians' grid.
+    ) -> tuple[Float[Array, "b f channels"], Float[Array, "b v rows columns pixel_channels"]]:
+        """Returns the channels of the free Gaussians and of each pixel of the Gaussians' grid (see `DomainDecoder`).
 
         Args:
             images: everything known of a pixel, channels last.
@@ -122,9 +134,9 @@ class Network(nnx.Module):
         free, patches = tokens[:, : config.free_gaussians], tokens[:, config.free_gaussians :]
         domain = jnp.asarray(domain)
         free = select_domain({name: one.free(free, condition) for name, one in self.decoders.items()}, domain)
-        patches = select_domain({name: one.patch(patches, condition) for name, one in self.decoders.items()}, domain)
+        patches = select_domain({name: one.pixels(patches, condition) for name, one in self.decoders.items()}, domain)
         pixels = unpatchify(
-            patches.reshape(batch, views, -1, patches.shape[-1]),
+            patches.reshape(batch, views, -1, patches.shape[-2] * patches.shape[-1]),
             config.patch_size // config.stride,
             height // config.stride,
             width // config.stride,
@@ -208,7 +220,14 @@ def raw_gaussians(
     model = nnx.merge(_graphdef(network), params)
     free, pixels = model(jnp.concatenate(channels, axis=-1), timesteps, views.domain)
     rays = pixel_rays(views.cameras, height // network.stride, width // network.stride)
-    return decode(network, config.gaussians, free, pixels, rays, views.domain)
+    return decode(network, config.gaussians, free, pixels, rays, views.domain, _pooled(images, network.stride))
+
+
+def _pooled(images: Float[Array, "b v h w 3"], stride: int) -> Float[Array, "b v rows columns 3"]:
+    """Returns the mean colour of each square of stride × stride pixels."""
+    batch, views, height, width, _ = images.shape
+    squares = images.reshape(batch, views, height // stride, stride, width // stride, stride, 3)
+    return jnp.mean(squares, axis=(3, 5))
 
 
 def predict_gaussians(

@@ -1,5 +1,6 @@
 """What DiffusionGS is trained to do (Cai et al. 2025, section 3.4): L_de + L_nv, and L_pd to get started."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,10 +16,12 @@ from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
 from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, term_weights
 from diffgs_jax.models.perceptual import load_lpips
+from diffgs_jax.rasterizer import render
 
 # Apart from the numbers that split a key, so that other draws do not depend on these.
 _DROPOUT = 0x636F6E64
 _PICTURES = 0x70696373
+_OWN = 0x6F776E
 
 
 def frozen(config: DiffusionGSConfig) -> dict[str, Any]:
@@ -65,13 +68,23 @@ def loss(
         shift=config.diffusion.timestep_shift,
     )
     noise = jax.random.normal(key_noise, images.shape, images.dtype)
-    noisy = add_noise(make_schedule(config.diffusion.schedule), images, timesteps, noise)
-    is_condition = jnp.asarray(inputs.is_condition)
-    shown = inputs._replace(images=jnp.where(is_condition[..., None, None, None], images, noisy))
+    hidden = None
     if settings.condition_dropout:
         hidden = draw_hidden(jax.random.fold_in(key, _DROPOUT), images.shape[0], settings.condition_dropout)
-        shown = hide_conditions(shown, hidden)
-    gaussians = predict_gaussians(config, params, shown, timesteps, training=True)
+
+    def predict(noisy: Array, at: Array, training: bool) -> Gaussians:
+        is_condition = jnp.asarray(inputs.is_condition)[..., None, None, None]
+        shown = inputs._replace(images=jnp.where(is_condition, images, noisy))
+        shown = shown if hidden is None else hide_conditions(shown, hidden)
+        return predict_gaussians(config, params, shown, at, training=training)
+
+    believed = images
+    if config.diffusion.own_predictions:
+        # A whole batch at a time, so that the others cost nothing.
+        is_own = jax.random.bernoulli(jax.random.fold_in(key, _OWN), config.diffusion.own_predictions)
+        believed = jax.lax.cond(is_own, lambda: own_prediction(config, predict, inputs, noise), lambda: images)
+    noisy = add_noise(make_schedule(config.diffusion.schedule), believed, timesteps, noise)
+    gaussians = predict(noisy, timesteps, training=True)
 
     targets, weights = _supervision(config, inputs, novel, key_choice)
     if settings.min_snr_gamma:
@@ -97,6 +110,31 @@ def loss(
     else:
         value, metrics = rendered()
     return value, metrics | {"loss": value}
+
+
+def own_prediction(
+    config: DiffusionGSConfig,
+    predict: Callable[[Array, Array, bool], Gaussians],
+    inputs: Views,
+    noise: Float[Array, "b v h w 3"],
+) -> Float[Array, "b v h w 3"]:
+    """Returns the clean views as the network sees them in pure noise, held fixed: what a sampler's first step predicts.
+
+    Noised again by the same noise they are exactly what DDIM would hand to its second step.
+
+    Args:
+        config: says how long the schedule is, and the background of views that carry none.
+        predict: `(noisy views, timesteps, training) -> Gaussians`.
+        inputs: the views; their images are not looked at.
+        noise: standard normal.
+    """
+    batch, count, height, width = inputs.images.shape[:4]
+    gaussians = predict(noise, jnp.full((batch,), config.diffusion.schedule.steps - 1, jnp.int32), False)
+    background = config.background
+    if inputs.background is not None:
+        background = jnp.broadcast_to(jnp.asarray(inputs.background)[:, None], (batch, count, 3))
+    rendering = render(gaussians, inputs.cameras, height=height, width=width, background=background)
+    return jax.lax.stop_gradient(rendering.image)
 
 
 def distance_loss(config: DiffusionGSConfig, gaussians: Gaussians, views: Views) -> Float[Array, ""]:
