@@ -40,6 +40,6 @@ def get_config() -> TrainConfig:
             batch_size=8,
             scene_limits=SceneViewLimits(noisy_frames=(2, 12), novel_frames=(1, 14)),
         ),
-        optimizer=OptimizerConfig(learning_rate=8e-4, warmup_steps=200),
+        optimizer=OptimizerConfig(kind="muon", learning_rate=8e-4, warmup_steps=200),
         run=RunConfig(folder="runs/ablation_32", steps=2000, grid_every=1000, grid_sampler_steps=10),
     )

@@ -21,7 +21,7 @@ CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ablation_32.py"
 
 PLUCKER = ("--model.network.ray-embedding", "plucker")
 WITHOUT_L_PD = ("--model.losses.distance-warmup", "0")
-WITHOUT_DIFFUSION = ("--model.diffusion.schedule.steps", "1")
+WITHOUT_DIFFUSION = ("--model.diffusion.schedule.steps", "1", "--run.grid-sampler-steps", "1")
 
 ROWS = {
     "one step, no timesteps": (False, (*PLUCKER, *WITHOUT_L_PD, *WITHOUT_DIFFUSION)),
@@ -107,7 +107,7 @@ def evaluation_options(options: Options, folder: pathlib.Path, one_step: bool) -
     chosen = [] if options.max_objects is None else ["--max-objects", str(options.max_objects)]
     return [
         *("--checkpoint", str(folder), "--data", str(options.data), "--out", str(folder / "scores")),
-        *("--steps", str(steps), "--no-baselines", *chosen),
+        *("--steps", str(steps), "--no-baselines", "--no-one-step", *chosen),
     ]
 
 

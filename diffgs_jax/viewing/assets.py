@@ -34,6 +34,8 @@ class Settings:
     """The sampler."""
     elevation: float | None = None
     """Of the camera that took the picture, degrees; the model's own if None."""
+    guidance: float = 1.0
+    """How far to go towards what the picture says; other than 1 for models that can be guided."""
     mesh: bool = True
     """Whether to make a mesh too."""
 
@@ -106,6 +108,7 @@ def make_asset(
         steps=settings.steps,
         sampler=settings.sampler,
         elevation=settings.elevation,
+        guidance=settings.guidance,
         on_step=on_step,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import gradio as gr  # ty: ignore (optional)
 
+from diffgs_jax import models
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.pipeline import Pipeline
@@ -87,6 +88,15 @@ def build_page(
                         label="Elevation",
                         info="How far above the object's horizon the camera was, degrees.",
                     )
+                    guidance = gr.Slider(
+                        1,
+                        4,
+                        1,
+                        step=0.25,
+                        label="Guidance",
+                        info="Above 1, the picture counts for more than the model would let it, in twice the time.",
+                        visible=models.family(pipeline.config.model).can_be_guided(pipeline.config.model),
+                    )
                     with_mesh = gr.Checkbox(True, label="Make a mesh, too")
                 button = gr.Button("Make it 3D", variant="primary", size="lg")
                 status = gr.HTML(min_height=44)
@@ -118,10 +128,10 @@ def build_page(
                     )
         button.click(
             # A generator function to whoever asks, also where type checks are wrapped around ours.
-            lambda picture, seed, steps, sampler, elevation, mesh: (
-                yield from _made(pipeline, worker, folder, picture, (seed, steps, sampler, elevation, mesh))
+            lambda picture, seed, steps, sampler, elevation, guidance, mesh: (
+                yield from _made(pipeline, worker, folder, picture, (seed, steps, sampler, elevation, guidance, mesh))
             ),
-            [picture, seed, steps, sampler, elevation, with_mesh],
+            [picture, seed, steps, sampler, elevation, guidance, with_mesh],
             [status, splat, mesh, film, views, files],
             show_progress_on=[status],
             api_name="make",
@@ -135,7 +145,7 @@ def _made(
     worker: Worker,
     folder: pathlib.Path,
     picture: str | None,
-    chosen: tuple[int | float | None, int | float | None, SamplerKind, int | float, bool],
+    chosen: tuple[int | float | None, int | float | None, SamplerKind, int | float, int | float, bool],
 ) -> Generator[tuple[Any, ...], None, None]:
     """Answers one click: yields progress, then everything, for the page's six outputs.
 
@@ -144,8 +154,9 @@ def _made(
     """
     if picture is None:
         raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
-    seed, steps, sampler, elevation, mesh = chosen
-    settings = Settings(_whole(seed, "seed"), _whole(steps, "number of steps"), sampler, float(elevation), mesh)
+    seed, steps, sampler, elevation, guidance, mesh = chosen
+    seed, steps = _whole(seed, "seed"), _whole(steps, "number of steps")
+    settings = Settings(seed, steps, sampler, float(elevation), float(guidance), mesh)
     path = pathlib.Path(picture)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
 

@@ -24,7 +24,7 @@ from diffgs_jax.app import Options, _warm_up, main, served
 from diffgs_jax.errors import UserError
 from diffgs_jax.interop import read_gaussians
 
-SETTINGS = {"seed": 3, "steps": 4, "sampler": "dpm", "elevation": 10, "mesh": True}
+SETTINGS = {"seed": 3, "steps": 4, "sampler": "dpm", "elevation": 10, "guidance": 1.5, "mesh": True}
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def join(page, path, session, seed=0, steps=4):
     """Puts a request into the line without following it; returns what tells about it."""
     picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
     number = next(key for key, function in page.fns.items() if function.api_name == "make")
-    event = {"data": [picture, seed, steps, "ddim", 20, False], "fn_index": number, "session_hash": session}
+    event = {"data": [picture, seed, steps, "ddim", 20, 1, False], "fn_index": number, "session_hash": session}
     request = urllib.request.Request(
         f"{page.local_url}gradio_api/queue/join", json.dumps(event).encode(), {"Content-Type": "application/json"}
     )
@@ -82,7 +82,7 @@ def test_a_picture_becomes_files(client, picture, fake_pipeline):
     assert [pathlib.Path(path).suffix for path in files] == [".ply", ".spz", ".splat", ".glb", ".mp4", ".html"]
     assert len(read_gaussians(files[0]).means) == 200
     assert pathlib.Path(views).read_bytes().startswith(b"\x89PNG")
-    assert fake_pipeline.calls == [(3, 4, {"sampler": "dpm", "elevation": 10})]
+    assert fake_pipeline.calls == [(3, 4, {"sampler": "dpm", "elevation": 10, "guidance": 1.5})]
 
 
 def test_progress_is_told(client, picture, monkeypatch, fake_pipeline):
