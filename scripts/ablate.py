@@ -61,6 +61,8 @@ class Options:
     """DDIM steps of the rows with diffusion."""
     max_objects: int | None = None
     """Score this many test objects; all by default."""
+    max_views: int | None = 8
+    """Ask for this many views of each."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -104,7 +106,8 @@ def training_options(options: Options, folder: pathlib.Path, mixed: bool) -> lis
 def evaluation_options(options: Options, folder: pathlib.Path, one_step: bool) -> list[str]:
     """Returns the options of a row's scores; a schedule of one timestep can be sampled in one step only."""
     steps = 1 if one_step else options.sampler_steps
-    chosen = [] if options.max_objects is None else ["--max-objects", str(options.max_objects)]
+    limits = {"--max-objects": options.max_objects, "--max-views": options.max_views}
+    chosen = [word for name, limit in limits.items() if limit is not None for word in (name, str(limit))]
     return [
         *("--checkpoint", str(folder), "--data", str(options.data), "--out", str(folder / "scores")),
         *("--steps", str(steps), "--no-baselines", "--no-one-step", *chosen),
