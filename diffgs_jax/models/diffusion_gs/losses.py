@@ -16,7 +16,7 @@ from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
 from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, term_weights
 from diffgs_jax.models.perceptual import load_lpips
-from diffgs_jax.rasterizer import render
+from diffgs_jax.rasterizer import render_in_groups
 
 # Apart from the numbers that split a key, so that other draws do not depend on these.
 _DROPOUT = 0x636F6E64
@@ -133,8 +133,15 @@ def own_prediction(
     background = config.background
     if inputs.background is not None:
         background = jnp.broadcast_to(jnp.asarray(inputs.background)[:, None], (batch, count, 3))
-    rendering = render(gaussians, inputs.cameras, height=height, width=width, background=background)
-    return jax.lax.stop_gradient(rendering.image)
+    rendering = render_in_groups(
+        jax.lax.stop_gradient(gaussians),
+        inputs.cameras,
+        config.losses.views_at_once,
+        height=height,
+        width=width,
+        background=background,
+    )
+    return rendering.image
 
 
 def distance_loss(config: DiffusionGSConfig, gaussians: Gaussians, views: Views) -> Float[Array, ""]:
