@@ -1,16 +1,41 @@
-"""A run's folder: the settings it was made with, and the refusal of others."""
+"""A run's folder: its settings, the refusal of others, and that only one training writes it at a time."""
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Generator
+
+import filelock
 
 from diffgs_jax import training
 from diffgs_jax.config import TrainConfig, flatten, from_dict, to_dict
 from diffgs_jax.errors import DataError, UserError
 
 
-def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
-    """Creates the run folder and writes `config.json`, or checks that the folder's run has the same settings.
+@contextlib.contextmanager
+def claimed(folder: pathlib.Path) -> Generator[None, None, None]:
+    """Creates the run folder, and keeps every other training out of it; a process that dies lets go of it.
+
+    Raises:
+        UserError: if the folder cannot be written, or another process is training in it.
+    """
+    lock = contextlib.nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock").acquire(blocking=False)
+    except filelock.Timeout:
+        raise UserError(f"another process is training in {folder}: stop it or choose another --run.folder") from None
+    except NotImplementedError:
+        pass  # a network file system that cannot lock: nobody is kept out
+    except OSError as error:
+        raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+    with lock:
+        yield
+
+
+def write_settings(folder: pathlib.Path, config: TrainConfig) -> None:
+    """Writes `config.json` and the run's provenance, or checks that the folder's run has the same settings.
 
     The length of the run and what it writes may change between two starts; what decides the losses may not.
 
@@ -20,7 +45,6 @@ def prepare_folder(folder: pathlib.Path, config: TrainConfig) -> None:
     """
     path = folder / "config.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and training.latest_step(folder / "checkpoints") is not None:
             try:
                 fields = json.loads(path.read_text())

@@ -15,12 +15,13 @@ import jax
 from tqdm import tqdm
 
 from diffgs_jax import models, training
+from diffgs_jax.compile_cache import use_compile_cache
 from diffgs_jax.config import TrainConfig, load_config, to_dict
-from diffgs_jax.data import device_batches, training_batches
+from diffgs_jax.data import TrainingBatches, device_batches, training_batches
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import denoised_cameras
 from diffgs_jax.models.perceptual import fingerprint
-from diffgs_jax.run_folder import prepare_folder
+from diffgs_jax.run_folder import claimed, write_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     with report_errors():
         if len(arguments) < 2 or arguments[0] != "--config":
             raise UserError("usage: python -m diffgs_jax.train --config FILE [--section.field value …]")
+        use_compile_cache()
         train(load_config(arguments[1], arguments[2:]))
 
 
@@ -49,27 +51,28 @@ def train(config: TrainConfig) -> training.TrainState:
     mesh = training.make_mesh(config.mesh)
     check_batch(config, mesh.size)
     with jax.set_mesh(mesh):
-        return run(config, mesh)
+        # What is read before anything is written: a run without data leaves nothing behind
+        source = training_batches(config.data, process_index=jax.process_index(), process_count=jax.process_count())
+        frozen = models.family(config.model).frozen(config.model)
+        folder = pathlib.Path(config.run.folder)
+        if not training.is_main():
+            return run(config, mesh, source, frozen)
+        with claimed(folder):
+            write_settings(folder, config)
+            return run(config, mesh, source, frozen)
 
 
-def run(config: TrainConfig, mesh: jax.sharding.Mesh) -> training.TrainState:
-    """Does what `train` says, on a mesh that is in context."""
-    # The data before anything is written: a run without data leaves nothing behind
-    source = training_batches(config.data, process_index=jax.process_index(), process_count=jax.process_count())
+def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, frozen: Any) -> training.TrainState:
+    """Does what `train` says, on a mesh that is in context, in a run folder that nobody else writes."""
+    folder = pathlib.Path(config.run.folder)
+    checkpoints = folder / "checkpoints"
     uids = [uid for store in source.sources.stores for uid in store.uids]
     batches = device_batches(source, sharding=training.batch_sharding(mesh))
-    module = models.family(config.model)
-    frozen = module.frozen(config.model)
     fingerprints = {name: fingerprint(weights) for name, weights in frozen.items()}
     frozen = jax.device_put(frozen, training.replicated(mesh))
 
-    # The run folder
-    folder = pathlib.Path(config.run.folder)
-    if training.is_main():
-        prepare_folder(folder, config)
-    checkpoints = folder / "checkpoints"
-
     # Model and optimizer
+    module = models.family(config.model)
     optimizer = training.make_optimizer(config.optimizer, config.run.steps)
 
     def initial() -> training.TrainState:

@@ -13,7 +13,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.training import MeshConfig, make_mesh, state_shardings
 from diffgs_jax.training.step import accumulate_gradients
 
-STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10"]
+STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10", "--model.diffusion.own-predictions", "0.5"]
 
 
 def test_losses_do_not_depend_on_the_mesh_nor_on_the_number_of_processes(runs, tmp_path):

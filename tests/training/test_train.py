@@ -3,6 +3,9 @@
 import functools
 import json
 import pathlib
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -91,6 +94,39 @@ def test_other_settings_do_not_mix_into_a_run(request, tmp_path, capsys):
         main(arguments(root, tmp_path / "run", "--run.steps", "2", "--optimizer.learning-rate", "1.0"))
     assert stopped.value.code == 2
     assert "holds a run with optimizer.learning_rate = 0.0004, not 1.0" in capsys.readouterr().err
+
+
+def test_two_trainings_do_not_share_a_folder(request, tmp_path, capsys):
+    """The second is refused while the first trains; a killed one keeps nobody out."""
+    words = arguments(request.config.rootpath, tmp_path / "run", "--run.steps", "100000")
+    first = subprocess.Popen([sys.executable, "-m", "diffgs_jax.train", *words], stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "run" / "config.json").exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err.splitlines()
+        assert len(error) == 1 and "another process is training in" in error[0]
+    finally:
+        first.kill()
+        first.wait()
+    main(arguments(request.config.rootpath, tmp_path / "run", "--run.steps", "1"))
+
+
+def test_split_gaussians_are_trained_on(request, tmp_path, capsys):
+    """`scripts/split_gaussians.py` says with which settings; and does not write over what is there."""
+    root = request.config.rootpath
+    main(arguments(root, tmp_path / "coarse", "--run.steps", "1"))
+    script = [sys.executable, str(root / "scripts" / "split_gaussians.py")]
+    script += ["--run", str(tmp_path / "coarse"), "--out", str(tmp_path / "split")]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    settings = done.stdout.split(": ")[1].split()
+    more = ["--run.steps", "1", "--run.init-from", str(tmp_path / "split"), *settings]
+    main(arguments(root, tmp_path / "fine", *more))
+    again = subprocess.run(script, capture_output=True, text=True)
+    assert again.returncode == 2 and again.stderr == f"error: {tmp_path / 'split'} exists\n"
 
 
 @pytest.mark.parametrize(
