@@ -1,7 +1,7 @@
 """Other people's pictures and weights in, files for other tools out."""
 
 from diffgs_jax.interop._beside import written_beside
-from diffgs_jax.interop.cleaning import Box, Sphere, clean_gaussians
+from diffgs_jax.interop.cleaning import Box, Sphere, check_cleaning, clean_gaussians
 from diffgs_jax.interop.contact_sheet import write_contact_sheet
 from diffgs_jax.interop.files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
 from diffgs_jax.interop.matting import Matting, check_matting, isolate_object
@@ -36,6 +36,7 @@ __all__ = [
     "PublishedNetwork",
     "Shown",
     "Sphere",
+    "check_cleaning",
     "check_matting",
     "check_turntable",
     "check_video",

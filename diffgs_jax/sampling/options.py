@@ -9,7 +9,7 @@ from PIL import ImageColor
 
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
-from diffgs_jax.interop import SPLAT_SUFFIXES, Matting, Shown, check_matting, check_turntable
+from diffgs_jax.interop import SPLAT_SUFFIXES, Matting, Shown, Sphere, check_cleaning, check_matting, check_turntable
 
 Format = Literal["ply", "spz", "splat", "glb", "obj"]
 """Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
@@ -92,10 +92,7 @@ class Options:
         """
         if self.samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
-        if not 0 <= self.min_opacity <= 1:
-            raise UserError(f"the least opacity must be from 0 to 1, not {self.min_opacity}")
-        if self.crop_radius is not None and not self.crop_radius > 0:
-            raise UserError(f"the crop's radius must be positive, not {self.crop_radius}")
+        check_cleaning(self.min_opacity, None if self.crop_radius is None else Sphere(self.crop_radius))
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
         if any(f".{suffix}" not in SPLAT_SUFFIXES for suffix in self.formats):
             missing = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]
