@@ -111,7 +111,7 @@ def evaluation_options(options: Options, folder: pathlib.Path, one_step: bool) -
     chosen = [word for name, limit in limits.items() if limit is not None for word in (name, str(limit))]
     return [
         *("--checkpoint", str(folder), "--data", str(options.data), "--out", str(folder / "scores")),
-        *("--steps", str(steps), "--no-baselines", "--no-one-step", *chosen),
+        *("--steps", str(steps), "--no-baselines", "--no-one-step", "--no-swap", *chosen),
     ]
 
 
