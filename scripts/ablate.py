@@ -2,9 +2,9 @@
 
 Trainings of `configs/ablation_32.py` with the same seeds and the same number of samples, each row adding one idea
 to the row before (Cai et al. 2025, table 4): a network without timesteps that sees noise alone and answers once; the
-diffusion framework; L_pd to begin with; scenes mixed in; RPPC instead of Plücker rays. Two more rows: that without
-scenes, and with batches of its own predictions. Each is then scored on the test objects. Give the same command again
-after an interruption: trainings continue, and finished rows are kept. `--help` lists every option.
+diffusion framework; L_pd to begin with; scenes mixed in; RPPC instead of Plücker rays. One more row: that with
+batches of its own predictions. Each is then scored on the test objects. Give the same command again after an
+interruption: trainings continue, and finished rows are kept. `--help` lists every option.
 """
 
 import dataclasses
@@ -29,10 +29,9 @@ ROWS = {
     "+ L_pd": (False, PLUCKER),
     "+ scenes": (True, PLUCKER),
     "+ RPPC": (True, ()),
-    "RPPC without scenes": (False, ()),
     "+ own predictions": (True, ("--model.diffusion.own-predictions", "1.0")),
 }
-"""For each row: whether scenes are mixed in, and what else differs from the config. The paper lacks the last two."""
+"""For each row: whether scenes are mixed in, and what else differs from the config. The paper lacks the last one."""
 
 PAPER = {
     "one step, no timesteps": 17.63,
