@@ -13,7 +13,8 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.training import MeshConfig, make_mesh, state_shardings
 from diffgs_jax.training.step import accumulate_gradients
 
-STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10", "--model.diffusion.own-predictions", "0.5"]
+OWN = ["--model.diffusion.own-predictions", "0.5"]
+STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10", *OWN]
 
 
 def test_losses_do_not_depend_on_the_mesh_nor_on_the_number_of_processes(runs, tmp_path):
@@ -42,7 +43,7 @@ def test_losses_do_not_depend_on_the_mesh_nor_on_the_number_of_processes(runs, t
     same(runs.losses(tmp_path / "two"), expected)
 
     # What eight devices saved, one continues.
-    more = ["--run.steps", "21"]
+    more = ["--run.steps", "21", *OWN]
     runs.finish(runs.start(tmp_path / "2x4", *more))
     runs.finish(runs.start(tmp_path / "one", *more))
     same(runs.losses(tmp_path / "2x4"), runs.losses(tmp_path / "one"))
