@@ -115,7 +115,7 @@ def test_two_trainings_do_not_share_a_folder(request, tmp_path, capsys):
     main(arguments(request.config.rootpath, tmp_path / "run", "--run.steps", "1"))
 
 
-def test_split_gaussians_are_trained_on(request, tmp_path, capsys):
+def test_split_gaussians_are_trained_on(request, tmp_path):
     """`scripts/split_gaussians.py` says with which settings; and does not write over what is there."""
     root = request.config.rootpath
     main(arguments(root, tmp_path / "coarse", "--run.steps", "1"))
