@@ -23,7 +23,7 @@ from diffgs_jax.models.diffusion_gs import (
     view_losses,
 )
 from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden
-from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, ramp_factor, term_weights
+from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, ramp_factor, signal_weights, term_weights
 from diffgs_jax.rasterizer import Rendering
 
 CONFIG = DiffusionGSConfig(network=NetworkConfig(width=16, layers=1, heads=2, patch_size=8, stride=4))
@@ -60,9 +60,9 @@ def network(monkeypatch):
     return given
 
 
-def training_loss(settings, inputs, key=0, step=0):
+def training_loss(settings, inputs, key=0, step=0, frozen=None):
     config = dataclasses.replace(CONFIG, losses=settings)
-    return losses.loss(config, {}, {}, inputs, make_views(9, 1), jax.random.key(key), jnp.int32(step))
+    return losses.loss(config, {}, frozen or {}, inputs, make_views(9, 1), jax.random.key(key), jnp.int32(step))
 
 
 def test_a_ramp_is_a_line_between_two_constants():
@@ -135,6 +135,40 @@ def test_min_snr_weighs_every_sample_by_its_own_timestep(network, monkeypatch):
     np.testing.assert_allclose(found["weights"][:, 0], 4 * plain[:, 0], rtol=1e-6)
     np.testing.assert_allclose(found["weights"][:, 1], 0, atol=1e-5)
     assert 0 < terms["denoise"] and 0 < terms["novel"]
+
+
+def test_signal_weights_are_powers_of_the_cosine():
+    # Where its ratios are not clipped, ᾱ of the cosine schedule is a quotient of cosines (Nichol & Dhariwal 2021).
+    timesteps = np.array([0, 250, 500, 900])
+    start, remaining = (np.cos((at + 0.008) / 1.008 * np.pi / 2) ** 2 for at in (0.0, (timesteps + 1) / 1000))
+    for power in (0.5, 1.0, 2.0):
+        weights = signal_weights(ScheduleConfig(), power, timesteps)
+        np.testing.assert_allclose(weights, (remaining / start) ** power, rtol=1e-4)
+    with pytest.raises(UserError, match="perceptual_signal_power"):
+        signal_weights(ScheduleConfig(), -1.0, timesteps)
+
+
+def test_lpips_can_be_left_to_samples_with_little_noise(network, monkeypatch):
+    """Sample 0 is all but clean and keeps its LPIPS, sample 1 is noise and loses it; no other term moves."""
+    monkeypatch.setattr(losses, "sample_timesteps", lambda *_, **__: jnp.array([0, 999]))
+    found = []
+
+    def capture(weights, rendered, targets, shares, *_):
+        found.append(np.asarray(shares))
+        return jnp.sum(shares)
+
+    monkeypatch.setattr(view_losses, "perceptual_distance", capture)
+    settings = LossConfig(perceptual=0.5)
+    _, plain = training_loss(settings, make_views(), frozen={"lpips": None})
+    _, weighed = training_loss(
+        dataclasses.replace(settings, perceptual_signal_power=1.0), make_views(), frozen={"lpips": None}
+    )
+    assert np.sum(found[0][0]) == pytest.approx(np.sum(found[0][1])) and np.sum(found[0][0]) > 0
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-3)
+    np.testing.assert_allclose(found[1][1], 0, atol=1e-6)
+    for name in ("denoise", "novel", "alpha"):
+        np.testing.assert_array_equal(plain[name], weighed[name])
+    np.testing.assert_allclose(weighed["perceptual"], plain["perceptual"] / 2, rtol=1e-3)
 
 
 def test_conditions_are_hidden_as_often_as_asked():

@@ -156,6 +156,10 @@ class LossConfig:
     perceptual_pictures: int = 0
     """How many of a batch's renderings LPIPS looks at, drawn anew each step, each counted for those left out; 0 takes
     all. VGG16 is most of a step's time on a CPU. Over several devices each step's draw is gathered: leave it at 0."""
+    perceptual_signal_power: float = 0.0
+    """p above 0 weighs a sample's LPIPS by ᾱ^p of its timestep; 0 weighs all alike, as published. In noise the best
+    guess at the clean view is a mean, which is blurred, and LPIPS asks for something sharp: with p the last steps of
+    sampling answer for it, and the first are left to the squared error."""
     ssim: float = 0.0
     """Weight of 1 − SSIM."""
     alpha: float = 0.0

@@ -14,7 +14,7 @@ from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
-from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, term_weights
+from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, signal_weights, term_weights
 from diffgs_jax.models.perceptual import load_lpips
 from diffgs_jax.rasterizer import render_in_groups
 
@@ -90,6 +90,9 @@ def loss(
     if settings.min_snr_gamma:
         of_samples = min_snr_weights(config.diffusion.schedule, settings.min_snr_gamma, timesteps)
         weights = weights * of_samples[None, :, None]
+    perceptual_shares = None
+    if settings.perceptual_signal_power:
+        perceptual_shares = signal_weights(config.diffusion.schedule, settings.perceptual_signal_power, timesteps)
     terms = term_weights(settings, step)
 
     def distance() -> tuple[Array, Metrics]:
@@ -99,7 +102,7 @@ def loss(
 
     def rendered() -> tuple[Array, Metrics]:
         pictures = jax.random.fold_in(key, _PICTURES)
-        metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen, pictures)
+        metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen, pictures, perceptual_shares)
         value = terms.denoise * metrics["denoise"] + terms.novel * metrics["novel"]
         for name in further_terms(config):
             value += getattr(terms, name) * metrics[name]

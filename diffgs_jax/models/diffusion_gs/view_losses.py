@@ -24,6 +24,7 @@ def rendering_losses(
     terms: TermWeights | None = None,
     frozen: dict[str, Any] | None = None,
     key: PRNGKeyArray | None = None,
+    perceptual_shares: Float[Array, "b"] | None = None,
 ) -> Metrics:
     """Returns the terms that compare renderings with the views they should be, none of them times its own weight.
 
@@ -40,6 +41,7 @@ def rendering_losses(
         terms: weights of the terms at this step; those of the first step by default.
         frozen: of the function `frozen`.
         key: draws the pictures that LPIPS looks at, if not all of them.
+        perceptual_shares: what LPIPS of each sample counts; 1 by default.
     """
     terms = term_weights(config.losses, 0) if terms is None else terms
     height, width = targets.images.shape[2:4]
@@ -56,8 +58,9 @@ def rendering_losses(
     if config.losses.alpha and targets.alphas is not None:
         metrics["alpha"] = jnp.sum(both * jnp.mean((rendering.alpha - targets.alphas) ** 2, axis=(2, 3)))
     if config.losses.perceptual:
+        shares = both if perceptual_shares is None else both * perceptual_shares[:, None]
         metrics["perceptual"] = perceptual_distance(
-            (frozen or {})["lpips"], rendering.image, targets.images, both, config.losses.perceptual_pictures, key
+            (frozen or {})["lpips"], rendering.image, targets.images, shares, config.losses.perceptual_pictures, key
         )
     if config.losses.ssim:
         metrics["ssim"] = jnp.sum(both * (1.0 - ssim(rendering.image, targets.images)))

@@ -57,3 +57,20 @@ def min_snr_weights(config: ScheduleConfig, gamma: float, timesteps: Int[Array |
         raise UserError(f"model.losses.min_snr_gamma must be above 0, or 0 for no weighting, not {gamma}")
     table = np.minimum(np.exp(make_schedule(config).log_snr), gamma).astype(np.float32)
     return jnp.asarray(table)[jnp.asarray(timesteps)]
+
+
+def signal_weights(config: ScheduleConfig, power: float, timesteps: Int[Array | np.ndarray, "b"]) -> Float[Array, "b"]:
+    """Returns ᾱ_t to some power: near 1 where the views are almost clean, near 0 where they are almost noise.
+
+    Args:
+        config: the noise schedule.
+        power: above 0.
+        timesteps: of the samples, in [0, steps).
+
+    Raises:
+        UserError: if the power is not above 0.
+    """
+    if not power > 0:
+        raise UserError(f"model.losses.perceptual_signal_power must be above 0, or 0 for no weighting, not {power}")
+    table = (make_schedule(config).alphas_cumprod ** power).astype(np.float32)
+    return jnp.asarray(table)[jnp.asarray(timesteps)]
