@@ -159,7 +159,7 @@ class LossConfig:
     perceptual_signal_power: float = 0.0
     """p above 0 weighs a sample's LPIPS by ᾱ^p of its timestep; 0 weighs all alike, as published. In noise the best
     guess at the clean view is a mean, which is blurred, and LPIPS asks for something sharp: with p the last steps of
-    sampling answer for it, and the first are left to the squared error."""
+    sampling answer for it, and the first are left to the squared error. It is logged as weighed."""
     ssim: float = 0.0
     """Weight of 1 − SSIM."""
     alpha: float = 0.0
