@@ -9,16 +9,24 @@ import sys
 import jax
 import pytest
 
+import diffgs_jax
 from diffgs_jax.config import from_dict, load_config, to_dict
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = ["object_256", "object_512", "scene_256", "scene_512", "mixed_256"]
 
 
-@pytest.mark.parametrize("name", [*RECIPES, "quickstart", "furniture_64"])
+@pytest.mark.parametrize("name", [*RECIPES, "quickstart", "furniture_64", "finetune_64"])
 def test_recipes_load_and_survive_json(name):
     config = load_config(ROOT / "configs" / f"{name}.py")
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_the_bundled_model_can_be_trained_on_as_it_was():
+    config = load_config(ROOT / "configs" / "finetune_64.py")
+    bundled = diffgs_jax.load().config
+    assert config.model == bundled.model and config.optimizer == bundled.optimizer
+    assert (ROOT / config.run.init_from).is_dir() and (ROOT / config.data.path).is_dir()
 
 
 @pytest.mark.parametrize(
