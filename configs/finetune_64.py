@@ -5,7 +5,7 @@
 
 The architecture is that of the bundled model, the rest as in its last run (docs/model-card.md): Muon, LPIPS where there
 is little noise, batches of the network's own predictions. A step of 8 samples took 1.2 to 1.4 seconds on two CPU cores.
-`--model.losses.perceptual 0` does without LPIPS; pictures become softer.
+`--model.losses.perceptual 0` does without LPIPS, and without the first command.
 """
 
 from diffgs_jax.config import TrainConfig

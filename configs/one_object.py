@@ -2,7 +2,7 @@
 
     python scripts/overfit_one_object.py
 
-The network of the bundled model with one Gaussian for every pixel: with one for 2 × 2 an object's 64² view consists of
+The network of furniture_64.py with one Gaussian for every pixel: with one for 2 × 2 an object's 64² view consists of
 some thousand blobs, too coarse to be sharp. The object, the batches and the schedule come from the script.
 """
 
