@@ -7,7 +7,7 @@ trainings of equal length more than it needs one long one. These are the setting
 with, objects and rooms together.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig, SceneViewLimits
 from diffgs_jax.models.diffusion_gs import (
     DiffusionConfig,
@@ -17,7 +17,6 @@ from diffgs_jax.models.diffusion_gs import (
     LossConfig,
     NetworkConfig,
 )
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

@@ -8,7 +8,7 @@ is little noise, batches of the network's own predictions. A step of 8 samples t
 `--model.losses.perceptual 0` does without LPIPS, and without the first command.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.models.diffusion_gs import (
     DiffusionConfig,
@@ -18,7 +18,6 @@ from diffgs_jax.models.diffusion_gs import (
     LossConfig,
     NetworkConfig,
 )
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

@@ -9,7 +9,7 @@ box of novel views of test objects (the best baseline that needs no learning: 11
 there, with LPIPS in the end; docs/model-card.md has the commands.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.models.diffusion_gs import (
     DiffusionConfig,
@@ -19,7 +19,6 @@ from diffgs_jax.models.diffusion_gs import (
     LossConfig,
     NetworkConfig,
 )
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

@@ -8,10 +8,9 @@ units away, so scenes look for Gaussians between 0 and 8 instead of the publishe
 Not trained to its end by us so far; `tests/training/test_mixed.py` sees both losses fall in a smaller one.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig, SceneViewLimits
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, DistanceLaw, GaussianConfig, LossConfig, NetworkConfig
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

@@ -12,10 +12,9 @@ and no auxiliary loss on positions. The batch is that of 8 GPUs.
 Not trained by us: no hardware for it was at hand. `tests/training/test_recipes.py` lowers and compiles the step.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

@@ -6,10 +6,9 @@ The network of furniture_64.py with one Gaussian for every pixel: with one for 2
 some thousand blobs, too coarse to be sharp. The object, the batches and the schedule come from the script.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, DistanceLaw, GaussianConfig, LossConfig, NetworkConfig
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

@@ -9,10 +9,9 @@ MSE + 0.1 · LPIPS, no L_pd. The same here, but for bfloat16, native initialisat
 that of 8 GPUs. Not trained by us: no hardware was at hand.
 """
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
-from diffgs_jax.training.config import OptimizerConfig, RunConfig
 
 
 def get_config() -> TrainConfig:

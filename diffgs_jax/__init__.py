@@ -12,7 +12,7 @@ from diffgs_jax.geometry import Cameras, Gaussians
 from diffgs_jax.rasterizer import Rendering, render
 
 if TYPE_CHECKING:
-    from diffgs_jax.pipeline import load
+    from diffgs_jax.inference.pipeline import load
 
 __all__ = ["Cameras", "Gaussians", "Rendering", "load", "render"]
 
@@ -20,7 +20,7 @@ __all__ = ["Cameras", "Gaussians", "Rendering", "load", "render"]
 def __getattr__(name: str) -> Any:
     # Checkpoints bring half a second of imports that rendering alone does not need.
     if name == "load":
-        from diffgs_jax.pipeline import load
+        from diffgs_jax.inference.pipeline import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.inference.pipeline import Pipeline, load
 from diffgs_jax.interop import check_turntable
-from diffgs_jax.pipeline import Pipeline, load
 from diffgs_jax.viewing import address_of, find_port, jobs
 from diffgs_jax.viewing.assets import Progress, Settings, make_asset
 
@@ -47,7 +47,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        run(command_line.parse(Options, arguments, prog="python -m diffgs_jax.app"))
+        run(parse_options(Options, arguments, prog="python -m diffgs_jax.app"))
 
 
 def run(options: Options) -> None:

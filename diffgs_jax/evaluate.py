@@ -17,13 +17,8 @@ import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
-from diffgs_jax import command_line, evaluation, training
-from diffgs_jax.data import open_store
-from diffgs_jax.diffusion import SamplerKind
-from diffgs_jax.errors import report_errors
-from diffgs_jax.evaluation import MODEL, ONE_STEP
-from diffgs_jax.pipeline import load
-from diffgs_jax.protocol import (
+from diffgs_jax import evaluation, training
+from diffgs_jax.commands.evaluation import (
     Protocol,
     check_at_least_one,
     choose_judges,
@@ -34,7 +29,13 @@ from diffgs_jax.protocol import (
     peak_memory,
     read_cases,
 )
-from diffgs_jax.sampling import filled_folder
+from diffgs_jax.config.parsing import parse_options
+from diffgs_jax.data import open_store
+from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import report_errors
+from diffgs_jax.evaluation import MODEL, ONE_STEP
+from diffgs_jax.files import filled_folder
+from diffgs_jax.inference.pipeline import load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Options(Protocol):
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        evaluate(command_line.parse(Options, arguments, prog="python -m diffgs_jax.evaluate"))
+        evaluate(parse_options(Options, arguments, prog="python -m diffgs_jax.evaluate"))
 
 
 def evaluate(options: Options) -> None:

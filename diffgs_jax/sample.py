@@ -17,18 +17,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diffgs_jax import command_line
+from diffgs_jax.commands.sample_jobs import find_jobs
+from diffgs_jax.commands.sample_options import Options
+from diffgs_jax.commands.sample_outputs import write_outputs
+from diffgs_jax.commands.sample_record import make_record, read_options, refuse_others
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
-from diffgs_jax.pipeline import load
-from diffgs_jax.sampling import (
-    Options,
-    filled_folder,
-    find_jobs,
-    make_record,
-    read_options,
-    refuse_others,
-    write_outputs,
-)
+from diffgs_jax.files import filled_folder
+from diffgs_jax.inference.pipeline import load
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
             if stated.out is None:
                 raise UserError("--repeat needs --out, a folder for what is made again")
             settings["default"], record = read_options(stated.repeat, stated.out)
-        run(command_line.parse(Options, words, **settings), record)
+        run(parse_options(Options, words, **settings), record)
 
 
 def run(options: Options, record: dict[str, Any] | None = None) -> None:

@@ -15,13 +15,14 @@ import jax
 from tqdm import tqdm
 
 from diffgs_jax import models, training
-from diffgs_jax.compile_cache import use_compile_cache
+from diffgs_jax.checkpoints import latest_step, load_weights, open_checkpoints, read_metadata, restore_checkpoint
+from diffgs_jax.commands.run_folder import claimed, write_settings
 from diffgs_jax.config import TrainConfig, load_config, to_dict
 from diffgs_jax.data import TrainingBatches, device_batches, training_batches
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import denoised_cameras
-from diffgs_jax.models.perceptual import fingerprint
-from diffgs_jax.run_folder import claimed, write_settings
+from diffgs_jax.inference.compile_cache import use_compile_cache
+from diffgs_jax.models.losses import fingerprint
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,15 +82,15 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     shapes = jax.eval_shape(initial)
     shardings = training.state_shardings(shapes, mesh)
     counters = {"samples": 0, "seconds": 0.0}
-    if training.latest_step(checkpoints) is not None:  # where the run stands
-        state, metadata = training.restore_checkpoint(checkpoints, training.place(shapes, shardings))
+    if latest_step(checkpoints) is not None:  # where the run stands
+        state, metadata = restore_checkpoint(checkpoints, training.place(shapes, shardings))
         batches.set_state(metadata["data"])
         counters = metadata["counters"]
     elif config.run.init_from:
         new = jax.jit(initial)().params if config.run.init_partly else None
-        weights = training.load_weights(config.run.init_from, shapes.params, new)
+        weights = load_weights(config.run.init_from, shapes.params, new)
         state = jax.device_put(training.init_state(weights, optimizer), shardings)
-        counters = training.read_metadata(config.run.init_from).get("counters", counters)
+        counters = read_metadata(config.run.init_from).get("counters", counters)
     else:
         state = jax.jit(initial, out_shardings=shardings)()
     start = int(state.step)
@@ -114,7 +115,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     taken: list[training.Taken] = []
     try:
         with (
-            training.open_checkpoints(checkpoints, keep=config.run.keep_checkpoints) as save,
+            open_checkpoints(checkpoints, keep=config.run.keep_checkpoints) as save,
             training.watch_preemption() as is_asked_to_stop,
             tqdm(initial=start, total=config.run.steps, unit="step", disable=not training.is_main()) as progress,
         ):

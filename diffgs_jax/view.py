@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import report_errors
 from diffgs_jax.viewing import MeshFile, Up, address_of, read_subject, viewer_server
 
@@ -34,7 +34,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        run(command_line.parse(Options, arguments, prog="python -m diffgs_jax.view"))
+        run(parse_options(Options, arguments, prog="python -m diffgs_jax.view"))
 
 
 def run(options: Options) -> None:

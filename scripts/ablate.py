@@ -13,7 +13,7 @@ import pathlib
 import subprocess
 import sys
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.evaluation import markdown_table
 
@@ -68,7 +68,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        ablate(command_line.parse(Options, arguments, prog="python scripts/ablate.py"))
+        ablate(parse_options(Options, arguments, prog="python scripts/ablate.py"))
 
 
 def ablate(options: Options) -> None:

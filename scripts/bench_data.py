@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import DataConfig, encode_record, open_store, training_batches
 from diffgs_jax.data.images import encode_webp
 from diffgs_jax.data.mixing import open_sources
@@ -208,4 +208,4 @@ def report(turns: dict[str, list[Turn]], torch: Any, options: Options) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from rasterizer_peers import Contestant, Problem, installed_peers
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import Cameras, Gaussians, covariances, look_at
 from diffgs_jax.rasterizer import Backend, project, render
@@ -311,4 +311,4 @@ def _ratio(ours: list[float], theirs: list[float]) -> float:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

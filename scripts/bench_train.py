@@ -23,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from diffgs_jax import command_line, models, training
+from diffgs_jax import models, training
+from diffgs_jax.config import OptimizerConfig
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import Batch
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import OBJECT, Cameras, Views, orbit
@@ -169,10 +171,10 @@ def make_network_step(config: DiffusionGSConfig, batch: Batch) -> Callable[[], A
 def make_whole_step(config: DiffusionGSConfig, batch: Batch) -> Callable[[], Any]:
     """Returns the training step as `diffgs_jax.train` takes it."""
     module = models.family(config)
-    optimizer = training.make_optimizer(training.OptimizerConfig(), 1000)
+    optimizer = training.make_optimizer(OptimizerConfig(), 1000)
     state = training.init_state(module.init(config, jax.random.key(0)), optimizer)
     loss = functools.partial(module.loss, config)
-    step = training.make_train_step(loss, optimizer, training.OptimizerConfig(), 0)
+    step = training.make_train_step(loss, optimizer, OptimizerConfig(), 0)
     return _keep_state(lambda state, batch: step(state, {}, batch)[0], state, batch)
 
 
@@ -188,4 +190,4 @@ def _keep_state(step: Callable, state: Any, inputs: Any) -> Callable[[], Any]:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

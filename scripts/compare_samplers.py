@@ -18,12 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diffgs_jax import command_line, evaluation
-from diffgs_jax.data import open_store
-from diffgs_jax.diffusion import SamplerKind
-from diffgs_jax.errors import UserError, report_errors
-from diffgs_jax.pipeline import load
-from diffgs_jax.protocol import (
+from diffgs_jax import evaluation
+from diffgs_jax.commands.evaluation import (
     Protocol,
     check_at_least_one,
     choose_judges,
@@ -32,6 +28,11 @@ from diffgs_jax.protocol import (
     make_predictor,
     read_cases,
 )
+from diffgs_jax.config.parsing import parse_options
+from diffgs_jax.data import open_store
+from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.inference.pipeline import load
 
 NAMES: dict[SamplerKind, str] = {"ddpm": "DDPM", "ddim": "DDIM", "dpm": "DPM-Solver++"}
 PLOTTED = ("bbox_psnr", "bbox_lpips_vgg", "fd_vgg16", "alpha_iou", "bbox_ssim", "seconds")
@@ -150,4 +151,4 @@ def write_text(file: pathlib.Path, text: str) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

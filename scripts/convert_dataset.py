@@ -18,19 +18,19 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffgs_jax import command_line
-from diffgs_jax.data.mesh_dataset import RenderSettings, Workforce, render_dataset
-from diffgs_jax.data.sources import (
+from diffgs_jax.config.parsing import parse_options
+from diffgs_jax.data.store import read_index
+from diffgs_jax.datasets import (
     SourceOptions,
     download_objaverse,
     find_objaverse,
     open_source,
     recognise_source,
 )
-from diffgs_jax.data.sources.conversion import ConversionSettings, convert
-from diffgs_jax.data.sources.objaverse import CACHE, SOURCE
-from diffgs_jax.data.store import read_index
+from diffgs_jax.datasets.conversion import ConversionSettings, convert
+from diffgs_jax.datasets.objaverse import CACHE, SOURCE
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.synthesis.meshes.dataset import RenderSettings, Workforce, render_dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,4 +120,4 @@ def read_names(file: pathlib.Path) -> list[str]:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Arguments, description=__doc__))
+        main(parse_options(Arguments, description=__doc__))

@@ -10,11 +10,11 @@ import imageio.v3 as imageio
 import jax
 import numpy as np
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import orbit
-from diffgs_jax.pipeline import load
+from diffgs_jax.inference.pipeline import load
 from diffgs_jax.rasterizer import render
 from diffgs_jax.training import tile_images
 
@@ -72,4 +72,4 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

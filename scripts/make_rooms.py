@@ -23,17 +23,17 @@ from typing import Literal, NamedTuple
 
 import tyro
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
-from diffgs_jax.data.mesh_dataset import Workforce, parse_shard
-from diffgs_jax.data.mesh_sheet import write_store_sheet
-from diffgs_jax.data.mesh_workers import kept_file, work_through
-from diffgs_jax.data.rooms import RoomPlan, RoomSettings, describe, render_room
-from diffgs_jax.data.rooms_furniture import Furniture, measure, read_measured, role_of
 from diffgs_jax.data.split import TEST_PERCENT
 from diffgs_jax.data.store import read_index, write_store
-from diffgs_jax.data.sweethome3d import CatalogueEntry, find_package, unpack_package
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.synthesis.meshes.dataset import Workforce, parse_shard
+from diffgs_jax.synthesis.meshes.sheet import write_store_sheet
+from diffgs_jax.synthesis.meshes.sweethome3d import CatalogueEntry, find_package, unpack_package
+from diffgs_jax.synthesis.meshes.workers import kept_file, work_through
+from diffgs_jax.synthesis.rooms.furniture import Furniture, measure, read_measured, role_of
+from diffgs_jax.synthesis.rooms.records import RoomPlan, RoomSettings, describe, render_room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,4 +169,4 @@ def write_credits(out: pathlib.Path, furniture: list[Furniture]) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Arguments, description=__doc__))
+        main(parse_options(Arguments, description=__doc__))

@@ -18,13 +18,13 @@ import trimesh
 from PIL import Image
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
 from diffgs_jax.errors import DataError, report_errors
 from diffgs_jax.evaluation import alpha_iou, load_objects
 from diffgs_jax.geometry import Cameras, Gaussians, intrinsics_from_fov, look_at, spherical_position
+from diffgs_jax.inference.pipeline import load
 from diffgs_jax.meshing import extract_mesh, read_mesh, write_mesh
-from diffgs_jax.pipeline import load
 from diffgs_jax.rasterizer import render
 
 SIZE = 128
@@ -144,4 +144,4 @@ def cast(mesh, cameras: Cameras, view: int) -> tuple[np.ndarray, np.ndarray]:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

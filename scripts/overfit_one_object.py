@@ -26,8 +26,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from diffgs_jax import command_line, evaluation, models, training
+from diffgs_jax import evaluation, models, training
 from diffgs_jax.config import load_config
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import Batch, DataConfig, Split, open_store
 from diffgs_jax.diffusion import make_sampler, make_schedule
 from diffgs_jax.errors import DataError, UserError, report_errors
@@ -212,4 +213,4 @@ def draw_batches(
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Options, description=__doc__))
+        main(parse_options(Options, description=__doc__))

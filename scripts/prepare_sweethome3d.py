@@ -26,14 +26,14 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from diffgs_jax import command_line
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
-from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
-from diffgs_jax.data.mesh_loading import load_mesh, triangles
 from diffgs_jax.data.split import Split, geometry_hash, split_of
 from diffgs_jax.data.store import read_index
-from diffgs_jax.data.sweethome3d import SOURCE, CatalogueEntry, find_package, unpack_package
 from diffgs_jax.errors import DataError, report_errors
+from diffgs_jax.synthesis.meshes.dataset import MeshSource, RenderSettings, Workforce, render_dataset
+from diffgs_jax.synthesis.meshes.loading import load_mesh, triangles
+from diffgs_jax.synthesis.meshes.sweethome3d import SOURCE, CatalogueEntry, find_package, unpack_package
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,4 +154,4 @@ def write_credits(out: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Arguments, description=__doc__))
+        main(parse_options(Arguments, description=__doc__))

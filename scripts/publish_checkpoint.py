@@ -12,8 +12,10 @@ import shutil
 import jax
 import jax.numpy as jnp
 
-from diffgs_jax import command_line, models, training
+from diffgs_jax import models
+from diffgs_jax.checkpoints import latest_step, load_weights, read_metadata, save_weights
 from diffgs_jax.config import from_dict
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 
 
@@ -33,17 +35,17 @@ def main(config: PublishConfig) -> None:
     """Runs the command line."""
     if config.out.exists() and not config.overwrite:
         raise UserError(f"{config.out} exists; add --overwrite to replace it")
-    metadata = training.read_metadata(config.run)
+    metadata = read_metadata(config.run)
     settings = from_dict(metadata["config"], str(config.run))
     shapes = jax.eval_shape(lambda: models.family(settings.model).init(settings.model, jax.random.key(0)))
-    weights = training.load_weights(config.run, shapes)
+    weights = load_weights(config.run, shapes)
     weights = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), weights)
-    step = training.latest_step(config.run / "checkpoints")
+    step = latest_step(config.run / "checkpoints")
     beside = config.out.with_name(config.out.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     # The data position means nothing without the optimizer; the counters are what a model card states.
     published = {"config": metadata["config"], "counters": metadata["counters"]}
-    training.save_weights(beside, step or 0, weights, published)
+    save_weights(beside, step or 0, weights, published)
     for mark in beside.rglob("commit_success.txt"):  # it counts that they are there; they name folders of this machine
         mark.write_text("Checkpoint commit was successful")
     if config.out.exists():
@@ -55,4 +57,4 @@ def main(config: PublishConfig) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(PublishConfig, description=__doc__))
+        main(parse_options(PublishConfig, description=__doc__))

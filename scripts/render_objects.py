@@ -21,10 +21,10 @@ import pathlib
 
 import tyro
 
-from diffgs_jax import command_line
-from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data.store import read_index
 from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.synthesis.meshes.dataset import MeshSource, RenderSettings, Workforce, render_dataset
 
 SUFFIXES = {".obj", ".glb", ".gltf", ".ply", ".stl", ".off"}
 
@@ -89,4 +89,4 @@ def find_meshes(folder: pathlib.Path, *, license: str = "", creator: str = "") -
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(Arguments, description=__doc__))
+        main(parse_options(Arguments, description=__doc__))

@@ -14,8 +14,10 @@ import pathlib
 
 import jax
 
-from diffgs_jax import command_line, models, training
+from diffgs_jax import models
+from diffgs_jax.checkpoints import load_weights, read_metadata, save_weights
 from diffgs_jax.config import from_dict, to_dict
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, split_gaussians
 
@@ -34,17 +36,17 @@ def main(config: SplitConfig) -> None:
     """Runs the command line."""
     if config.out.exists():
         raise UserError(f"{config.out} exists")
-    metadata = training.read_metadata(config.run)
+    metadata = read_metadata(config.run)
     settings = from_dict(metadata["config"], str(config.run))
     if not isinstance(settings.model, DiffusionGSConfig):
         raise UserError(f"{config.run} is no DiffusionGS model")
     shapes = jax.eval_shape(lambda: models.family(settings.model).init(settings.model, jax.random.key(0)))
-    model, weights = split_gaussians(settings.model, training.load_weights(config.run, shapes))
+    model, weights = split_gaussians(settings.model, load_weights(config.run, shapes))
     described = {
         "config": to_dict(dataclasses.replace(settings, model=model)),
         "counters": metadata["counters"],
     }
-    training.save_weights(config.out, 0, weights, described)
+    save_weights(config.out, 0, weights, described)
     print(
         f"{config.out}: --model.network.stride {model.network.stride} "
         f"--model.gaussians.scale-offset {model.gaussians.scale_offset:.4f} "
@@ -54,4 +56,4 @@ def main(config: SplitConfig) -> None:
 
 if __name__ == "__main__":
     with report_errors():
-        main(command_line.parse(SplitConfig, description=__doc__))
+        main(parse_options(SplitConfig, description=__doc__))

@@ -5,7 +5,6 @@ from diffgs_jax.evaluation.curves import Plot, draw_plots, plots_by_angle
 from diffgs_jax.evaluation.depth import consistency, depth_error
 from diffgs_jax.evaluation.distances import frechet_distance, kernel_distance
 from diffgs_jax.evaluation.inception import inception_features, load_inception
-from diffgs_jax.evaluation.keeping import Keep, Piece, fingerprint, keep_in
 from diffgs_jax.evaluation.metrics import (
     ALPHA_THRESHOLD,
     PSNR_LIMIT,
@@ -51,6 +50,7 @@ from diffgs_jax.evaluation.report import (
     object_rows,
     summary,
 )
+from diffgs_jax.evaluation.result_cache import Keep, Piece, fingerprint, keep_in
 from diffgs_jax.evaluation.scenes import load_scenes
 from diffgs_jax.evaluation.scoring import BatchScores, ProtocolConfig, score_batch
 

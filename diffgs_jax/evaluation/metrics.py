@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from diffgs_jax.models.perceptual import SSIM_WINDOW, ssim, ssim_map
+from diffgs_jax.models.losses import SSIM_WINDOW, ssim, ssim_map
 
 ALPHA_THRESHOLD = 0.5
 """A pixel belongs to the object where alpha is above this."""

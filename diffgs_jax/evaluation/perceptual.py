@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffgs_jax.evaluation.metrics import box_edges
-from diffgs_jax.models.perceptual import LPIPSWeights, Network, features, is_installed, lpips, smallest_size
+from diffgs_jax.models.losses import LPIPSWeights, Network, features, is_installed, lpips, smallest_size
 
 _CHUNK = 16  # pictures that are in memory at a time: at 256 x 256 VGG16 holds 40 MB of each
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from diffgs_jax.evaluation.baselines import Picture
 from diffgs_jax.evaluation.distances import frechet_distance, kernel_distance
-from diffgs_jax.evaluation.keeping import Keep, Piece, compute_always
 from diffgs_jax.evaluation.objects import Cases, PosedObject, derangement, make_cases
 from diffgs_jax.evaluation.predictor import Predictor
+from diffgs_jax.evaluation.result_cache import Keep, Piece, compute_always
 from diffgs_jax.evaluation.scoring import ProtocolConfig, score_batch, true_features
 from diffgs_jax.geometry import Gaussians
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from diffgs_jax.data import RecordStore, load_views, to_scene_frame
-from diffgs_jax.data.sources import EvaluationViews
+from diffgs_jax.datasets import EvaluationViews
 from diffgs_jax.errors import DataError
 from diffgs_jax.evaluation.objects import PosedObject, load_depths, spread
 from diffgs_jax.geometry import SCENE, Cameras

@@ -17,7 +17,7 @@ from diffgs_jax.evaluation.metrics import score_views
 from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.perceptual import perceptual_scores, vgg_features
 from diffgs_jax.geometry import SCENE, Cameras
-from diffgs_jax.models.perceptual import LPIPSWeights, Network, load_lpips
+from diffgs_jax.models.losses import LPIPSWeights, Network, load_lpips
 
 
 @dataclasses.dataclass(frozen=True)

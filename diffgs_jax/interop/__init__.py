@@ -1,24 +1,15 @@
 """Other people's pictures and weights in, files for other tools out."""
 
-from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop.cleaning import Box, Sphere, check_cleaning, clean_gaussians
 from diffgs_jax.interop.contact_sheet import write_contact_sheet
+from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
 from diffgs_jax.interop.matting import Matting, check_matting, isolate_object
-from diffgs_jax.interop.open_diffusiongs import import_open_diffusiongs
-from diffgs_jax.interop.open_diffusiongs_files import (
-    PUBLISHED_RIG,
-    PublishedNetwork,
-    read_camera_template,
-    read_open_diffusiongs,
-)
 from diffgs_jax.interop.picture_files import PICTURE_SUFFIXES, read_picture
 from diffgs_jax.interop.pictures import FOREGROUND_RATIO, Picture, frame_object, load_picture
 from diffgs_jax.interop.ply import read_ply, write_ply
-from diffgs_jax.interop.relief import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.splat import read_splat, write_splat
 from diffgs_jax.interop.spz import read_spz, write_spz
-from diffgs_jax.interop.torch_file import LeftOut, load_torch
 from diffgs_jax.interop.trajectory import render_trajectory
 from diffgs_jax.interop.turntable import Shown, check_turntable, render_turntable
 from diffgs_jax.interop.video import VIDEO_SUFFIXES, check_video, write_video
@@ -26,14 +17,11 @@ from diffgs_jax.interop.video import VIDEO_SUFFIXES, check_video, write_video
 __all__ = [
     "FOREGROUND_RATIO",
     "PICTURE_SUFFIXES",
-    "PUBLISHED_RIG",
     "SPLAT_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Box",
-    "LeftOut",
     "Matting",
     "Picture",
-    "PublishedNetwork",
     "Shown",
     "Sphere",
     "check_cleaning",
@@ -43,15 +31,11 @@ __all__ = [
     "clean_gaussians",
     "depth_colors",
     "frame_object",
-    "import_open_diffusiongs",
     "isolate_object",
     "load_picture",
-    "load_torch",
     "normal_colors",
     "normals_from_depth",
-    "read_camera_template",
     "read_gaussians",
-    "read_open_diffusiongs",
     "read_picture",
     "read_ply",
     "read_splat",
@@ -64,5 +48,4 @@ __all__ = [
     "write_splat",
     "write_spz",
     "write_video",
-    "written_beside",
 ]

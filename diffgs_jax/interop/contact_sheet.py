@@ -6,8 +6,8 @@ import os
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Views
-from diffgs_jax.interop._beside import written_beside
 
 _TILE = 192  # least side of a view on the sheet, pixels
 _GAP, _LABEL = 6, 22

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop._finished import finished
 
 _SMALLEST_OPACITY = 1e-6  # a logit of ±13.8: what is exactly 0 or 1 has none

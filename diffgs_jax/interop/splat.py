@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop._finished import finished
 
 _RECORD: np.dtype = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("rotation", "u1", 4)])

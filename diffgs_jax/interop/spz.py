@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop._beside import written_beside
 from diffgs_jax.interop._finished import finished
 
 _HEADER = struct.Struct("<4sIIBBBB")  # magic, version, count, SH degree, fractional bits, flags, reserved

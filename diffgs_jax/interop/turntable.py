@@ -11,7 +11,7 @@ from jaxtyping import Array, UInt8
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, orbit
-from diffgs_jax.interop.relief import depth_colors, normal_colors, normals_from_depth
+from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.video import check_video
 from diffgs_jax.rasterizer import expected_depth, render
 

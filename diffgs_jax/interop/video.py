@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.interop._beside import written_beside
+from diffgs_jax.files.atomic import written_beside
 
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 """What `write_video` knows."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.interop import written_beside
+from diffgs_jax.files import written_beside
 from diffgs_jax.meshing.extraction import Mesh
 from diffgs_jax.meshing.surface import vertex_normals
 

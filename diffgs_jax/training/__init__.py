@@ -1,16 +1,6 @@
 """The training step, its state, checkpoints and logs."""
 
-from diffgs_jax.training.checkpoints import (
-    Save,
-    latest_step,
-    load_weights,
-    open_checkpoints,
-    read_metadata,
-    restore_checkpoint,
-    save_weights,
-)
 from diffgs_jax.training.cluster import is_main, join_cluster
-from diffgs_jax.training.config import ClusterConfig, MeshConfig, OptimizerConfig, RunConfig
 from diffgs_jax.training.exams import make_grid, make_scorer
 from diffgs_jax.training.grids import make_grid_sampler, tile_images
 from diffgs_jax.training.guard import skip_spikes
@@ -25,14 +15,9 @@ from diffgs_jax.training.utilisation import model_flops_utilisation, program_byt
 
 __all__ = [
     "EXIT_CODE",
-    "ClusterConfig",
     "Loss",
-    "MeshConfig",
-    "OptimizerConfig",
     "Params",
-    "RunConfig",
     "RunLog",
-    "Save",
     "Taken",
     "TrainState",
     "batch_sharding",
@@ -41,8 +26,6 @@ __all__ = [
     "init_state",
     "is_main",
     "join_cluster",
-    "latest_step",
-    "load_weights",
     "log_image",
     "log_metrics",
     "make_grid",
@@ -52,14 +35,10 @@ __all__ = [
     "make_scorer",
     "make_train_step",
     "model_flops_utilisation",
-    "open_checkpoints",
     "open_log",
     "place",
     "program_bytes",
-    "read_metadata",
     "replicated",
-    "restore_checkpoint",
-    "save_weights",
     "skip_spikes",
     "state_bytes",
     "state_shardings",

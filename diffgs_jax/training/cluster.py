@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 
+from diffgs_jax.config import ClusterConfig
 from diffgs_jax.errors import UserError
-from diffgs_jax.training.config import ClusterConfig
 
 
 def join_cluster(config: ClusterConfig) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax import evaluation
+from diffgs_jax.config import RunConfig
 from diffgs_jax.data import CameraAugmentation, DataConfig, open_store, training_batches
 from diffgs_jax.diffusion import Denoise, ScheduleConfig, make_sampler, make_schedule
 from diffgs_jax.geometry import Cameras, Views
-from diffgs_jax.training.config import RunConfig
 from diffgs_jax.training.grids import make_grid_sampler, tile_images
 from diffgs_jax.training.sharding import gather
 from diffgs_jax.training.state import Params

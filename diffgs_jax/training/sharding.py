@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from diffgs_jax.config import MeshConfig
 from diffgs_jax.errors import UserError
-from diffgs_jax.training.config import MeshConfig
 
 Mesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 """Devices, or the mere shape of an arrangement of them, which is enough to compile for it."""

@@ -8,7 +8,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Int32
 
-from diffgs_jax.training.config import OptimizerConfig
+from diffgs_jax.config import OptimizerConfig
 from diffgs_jax.training.guard import skip_spikes
 
 Params = dict[str, Any]

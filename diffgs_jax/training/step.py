@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from diffgs_jax.training.config import OptimizerConfig
+from diffgs_jax.config import OptimizerConfig
 from diffgs_jax.training.guard import skipped_updates
 from diffgs_jax.training.sharding import Mesh, replicated, state_shardings
 from diffgs_jax.training.state import Params, TrainState

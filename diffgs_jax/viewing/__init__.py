@@ -2,7 +2,7 @@
 
 from diffgs_jax.viewing.ports import address_of, find_port
 from diffgs_jax.viewing.scene import StartCamera, start_camera, viewer_page, viewer_server
-from diffgs_jax.viewing.subjects import SUFFIXES, MeshFile, Subject, Up, read_subject
+from diffgs_jax.viewing.viewables import SUFFIXES, MeshFile, Subject, Up, read_subject
 
 __all__ = [
     "SUFFIXES",

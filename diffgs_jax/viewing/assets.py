@@ -11,11 +11,11 @@ import numpy as np
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Gaussians
+from diffgs_jax.inference.pipeline import Pipeline
 from diffgs_jax.interop import clean_gaussians, render_turntable, write_contact_sheet, write_gaussians, write_video
 from diffgs_jax.meshing import extract_mesh, write_mesh
-from diffgs_jax.pipeline import Pipeline
 from diffgs_jax.viewing.scene import viewer_page
-from diffgs_jax.viewing.subjects import read_subject
+from diffgs_jax.viewing.viewables import read_subject
 
 FRAMES = 48
 MESH_VIEWS = 40

@@ -12,7 +12,7 @@ import gradio as gr  # ty: ignore (optional)
 from diffgs_jax import models
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.pipeline import Pipeline
+from diffgs_jax.inference.pipeline import Pipeline
 from diffgs_jax.viewing.assets import Asset, Progress, Settings, make_asset
 from diffgs_jax.viewing.jobs import Abandoned, Done, Worker, follow
 

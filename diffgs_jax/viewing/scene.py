@@ -16,7 +16,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Gaussians, ObjectRig, covariances, sh_to_color
 from diffgs_jax.interop import clean_gaussians
 from diffgs_jax.viewing.ports import find_port
-from diffgs_jax.viewing.subjects import MeshFile, Subject, Up
+from diffgs_jax.viewing.viewables import MeshFile, Subject, Up
 
 _DISTANCE = 2.7  # in radii of what is shown, as the object frame has it
 _ELEVATION = 20.0

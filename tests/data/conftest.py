@@ -6,7 +6,7 @@ from PIL import Image
 
 from diffgs_jax.data.records import Record, encode_record
 from diffgs_jax.data.store import write_store
-from diffgs_jax.data.viewpoints import random_viewpoints
+from diffgs_jax.synthesis.meshes.viewpoints import random_viewpoints
 
 
 def _flat_picture(color, size=8):

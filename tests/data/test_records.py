@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from diffgs_jax.data import EncodedMap, Record, decode_record, encode_record
-from diffgs_jax.data.viewpoints import random_viewpoints
 from diffgs_jax.errors import DataError
+from diffgs_jax.synthesis.meshes.viewpoints import random_viewpoints
 
 
 def a_record(views=3, **fields):

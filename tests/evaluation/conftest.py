@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from balls import SIZE, ball, photograph
 
-from diffgs_jax import models, training
+from diffgs_jax import models
+from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.data import DataConfig, Record, encode_record
 from diffgs_jax.data.images import encode_webp
@@ -38,5 +39,5 @@ def workplace(tmp_path_factory):
     network = NetworkConfig(width=16, layers=1, heads=1, patch_size=8, stride=4, free_gaussians=1)
     config = TrainConfig(model=DiffusionGSConfig(network=network), data=DataConfig(resolution=SIZE))
     weights = models.family(config.model).init(config.model, jax.random.key(0))
-    training.save_weights(folder / "model", 1, weights, {"config": to_dict(config), "counters": {"samples": 8}})
+    save_weights(folder / "model", 1, weights, {"config": to_dict(config), "counters": {"samples": 8}})
     return folder

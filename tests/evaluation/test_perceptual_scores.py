@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from diffgs_jax import evaluation
-from diffgs_jax.models.perceptual import features, lpips
+from diffgs_jax.models.losses import features, lpips
 
 SIZE = 32
 

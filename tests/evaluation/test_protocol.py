@@ -9,7 +9,7 @@ from balls import SIZE, ball, photograph, shoot
 from diffgs_jax import evaluation
 from diffgs_jax.diffusion import Prediction, make_sampler, make_schedule
 from diffgs_jax.geometry import Gaussians, ObjectRig, denoised_cameras
-from diffgs_jax.models.perceptual import lpips, weights_file
+from diffgs_jax.models.losses import lpips, weights_file
 
 
 @functools.cache

@@ -5,8 +5,8 @@ from diffgs_jax import evaluation
 from diffgs_jax.data import Record, encode_record, open_store, to_scene_frame
 from diffgs_jax.data.images import encode_webp
 from diffgs_jax.data.maps import encode_depth
-from diffgs_jax.data.sources import EvaluationViews
 from diffgs_jax.data.store import write_store
+from diffgs_jax.datasets import EvaluationViews
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import SCENE, Cameras
 

@@ -14,7 +14,8 @@ import safetensors.numpy
 from PIL import Image
 
 import diffgs_jax
-from diffgs_jax import command_line, sample
+from diffgs_jax import sample
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, covariances, mirror_cameras
 from diffgs_jax.models import diffusion_gs
@@ -134,7 +135,7 @@ def test_the_command_line_imports_and_samples(script, golden, tmp_path, monkeypa
     Image.fromarray(picture).save(tmp_path / "picture.png")
     monkeypatch.chdir(tmp_path)
     words = "--in model.safetensors --out model --resolution 16 --head-dim 16"
-    script.main(command_line.parse(script.ImportConfig, words.split()))
+    script.main(parse_options(script.ImportConfig, words.split()))
     sample.main("--checkpoint model --image picture.png --out sample --steps 2 --frames 0".split())
     assert (tmp_path / "sample" / "gaussians.ply").stat().st_size > 50_000
 

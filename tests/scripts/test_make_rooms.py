@@ -10,12 +10,12 @@ import pytest
 
 from diffgs_jax.data import load_views, open_store, sweethome3d
 from diffgs_jax.data.maps import decode_depth
-from diffgs_jax.data.mesh_dataset import Workforce
-from diffgs_jax.data.mesh_engines import open_renderer
-from diffgs_jax.data.rooms import RoomSettings
 from diffgs_jax.data.store import read_index
-from diffgs_jax.data.sweethome3d import CATALOGUE, LICENSES
 from diffgs_jax.errors import UserError
+from diffgs_jax.synthesis.meshes.dataset import Workforce
+from diffgs_jax.synthesis.meshes.engines import open_renderer
+from diffgs_jax.synthesis.meshes.sweethome3d import CATALOGUE, LICENSES
+from diffgs_jax.synthesis.rooms.records import RoomSettings
 
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("embreex")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from diffgs_jax.data import open_store, sweethome3d
-from diffgs_jax.data.mesh_dataset import RenderSettings, Workforce
-from diffgs_jax.data.mesh_engines import open_renderer
 from diffgs_jax.data.store import read_index
-from diffgs_jax.data.sweethome3d import CATALOGUE, LICENSES
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.synthesis.meshes.dataset import RenderSettings, Workforce
+from diffgs_jax.synthesis.meshes.engines import open_renderer
+from diffgs_jax.synthesis.meshes.sweethome3d import CATALOGUE, LICENSES
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "prepare_sweethome3d.py"
 

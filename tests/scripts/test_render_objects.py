@@ -9,10 +9,10 @@ from PIL import Image
 
 from diffgs_jax.data import load_views, open_store
 from diffgs_jax.data.maps import decode_depth, decode_normals
-from diffgs_jax.data.mesh_dataset import MeshSource, RenderSettings, Workforce, render_dataset
-from diffgs_jax.data.mesh_objects import render_object
-from diffgs_jax.data.mesh_rendering import MeshRenderer
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.synthesis.meshes.dataset import MeshSource, RenderSettings, Workforce, render_dataset
+from diffgs_jax.synthesis.meshes.objects import render_object
+from diffgs_jax.synthesis.meshes.rendering import MeshRenderer
 
 trimesh = pytest.importorskip("trimesh")
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "render_objects.py"
@@ -74,7 +74,7 @@ def test_goes_on_where_it_stopped_and_ends_with_the_same(tmp_path):
     render_dataset(sources[:2], tmp_path / "part", SMALL, description={"name": "boxes"}, workforce=ALONE)
     assert (tmp_path / "part").exists()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diffgs_jax.data.mesh_dataset.write_store", _interrupt)
+        patch.setattr("diffgs_jax.synthesis.meshes.dataset.write_store", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             render_dataset(sources[:2], tmp_path / "resumed", SMALL, description={"name": "boxes"}, workforce=ALONE)
     mixed = [unreachable[0], unreachable[1], sources[2], sources[3]]

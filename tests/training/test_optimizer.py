@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from diffgs_jax.config import OptimizerConfig
 from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
-from diffgs_jax.training import OptimizerConfig, make_optimizer
+from diffgs_jax.training import make_optimizer
 
 MODEL = DiffusionGSConfig(network=NetworkConfig(width=32, layers=2, heads=2, patch_size=4, stride=2))
 PLAIN = OptimizerConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.0, clip_norm=1e9, final_fraction=1.0)

@@ -62,7 +62,7 @@ def check(name: str, what: str) -> None:
     module = models.family(config.model)
     optimizer = training.make_optimizer(config.optimizer, config.run.steps)
     if what == "compile":
-        mesh = training.make_mesh(training.MeshConfig(fsdp=8))
+        mesh = training.make_mesh(MeshConfig(fsdp=8))
     else:
         kinds = (jax.sharding.AxisType.Auto,) * 2
         mesh = jax.sharding.AbstractMesh((1, 8), ("data", "fsdp"), axis_types=kinds, **abstract_device())

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffgs_jax.config import MeshConfig
 from diffgs_jax.errors import UserError
-from diffgs_jax.training import MeshConfig, make_mesh, state_shardings
+from diffgs_jax.training import make_mesh, state_shardings
 from diffgs_jax.training.step import accumulate_gradients
 
 OWN = ["--model.diffusion.own-predictions", "0.5"]
@@ -74,7 +75,8 @@ def test_rendering_on_a_mesh_is_rendering(request):
 import jax, jax.numpy as jnp, numpy as np
 from diffgs_jax.geometry import Gaussians, orbit
 from diffgs_jax.rasterizer import render, render_sharded
-from diffgs_jax.training import MeshConfig, batch_sharding, make_mesh
+from diffgs_jax.config import MeshConfig
+from diffgs_jax.training import batch_sharding, make_mesh
 rng = np.random.default_rng(0)
 def scene(b):
     n = 40

@@ -50,7 +50,7 @@ def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request
             "3",
         )  # fmt: skip
     )
-    from diffgs_jax.training import read_metadata
+    from diffgs_jax.checkpoints import read_metadata
 
     assert read_metadata(tmp_path / "second")["counters"]["samples"] == 12
     assert losses(tmp_path / "second") != first
@@ -70,9 +70,9 @@ def test_a_run_starts_from_weights_that_lack_some(request, tmp_path, capsys):
         main(arguments(root, tmp_path / "second", *more))
     assert "is missing" in capsys.readouterr().err
     main(arguments(root, tmp_path / "third", *more, "--run.init-partly"))
+    from diffgs_jax.checkpoints import load_weights, read_metadata
     from diffgs_jax.config import from_dict
     from diffgs_jax.models import family
-    from diffgs_jax.training import load_weights, read_metadata
 
     weights = {}
     for name in ("first", "third"):

@@ -12,9 +12,9 @@ from PIL import Image
 from diffgs_jax.config import TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.geometry import Gaussians, ObjectRig, Views, orbit
+from diffgs_jax.inference.pipeline import Pipeline, Result
 from diffgs_jax.interop import load_picture
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
-from diffgs_jax.pipeline import Pipeline, Result
 from diffgs_jax.viewing import assets
 
 

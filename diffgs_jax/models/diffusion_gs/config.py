@@ -5,7 +5,7 @@ from typing import Literal
 
 from diffgs_jax.diffusion import ScheduleConfig, TimestepSampling
 from diffgs_jax.geometry import RayEmbedding
-from diffgs_jax.models.transformer import RematKeeps
+from diffgs_jax.models.layers import RematKeeps
 
 Domain = Literal["object", "scene"]
 """What a Gaussian decoder is for. `Views.domain` holds the same as numbers: `OBJECT` = 0, `SCENE` = 1."""

@@ -27,7 +27,7 @@ from diffgs_jax.models.diffusion_gs.decoding import (
     gaussian_channels,
     select_domain,
 )
-from diffgs_jax.models.transformer import (
+from diffgs_jax.models.layers import (
     Initializers,
     ScaleNorm,
     TimestepEmbedding,
@@ -152,7 +152,7 @@ def _graphdef(config: NetworkConfig) -> nnx.GraphDef[Network]:
 def init_params(config: DiffusionGSConfig, key: PRNGKeyArray) -> Params:
     """Draws the parameters of a new model.
 
-    With `initialization="gated"` (see `diffgs_jax.models.transformer.initializers`) an untrained model already gives
+    With `initialization="gated"` (see `diffgs_jax.models.layers.initializers`) an untrained model already gives
     a sensible cloud: pixel-aligned Gaussians at the middle of their distance law, scales near exp(scale_offset),
     opacities near σ(opacity_offset) and colours near mid grey, with a relative spread of about 0.1.
 

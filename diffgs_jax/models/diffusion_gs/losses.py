@@ -15,7 +15,7 @@ from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
 from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, signal_weights, term_weights
-from diffgs_jax.models.perceptual import load_lpips
+from diffgs_jax.models.losses import load_lpips
 from diffgs_jax.rasterizer import render_in_groups
 
 # Apart from the numbers that split a key, so that other draws do not depend on these.

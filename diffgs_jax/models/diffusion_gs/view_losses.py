@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from diffgs_jax.geometry import Gaussians, Views
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.weighting import TermWeights, term_weights
-from diffgs_jax.models.perceptual import LPIPSWeights, lpips, ssim
+from diffgs_jax.models.losses import LPIPSWeights, lpips, ssim
 from diffgs_jax.rasterizer import Rendering, expected_depth, render_in_groups
 
 Metrics = dict[str, Array]

@@ -1,0 +1,46 @@
+"""The files that a sample leaves as."""
+
+import pathlib
+
+from tqdm import tqdm
+
+from diffgs_jax.commands.sample_options import Options
+from diffgs_jax.inference.result import Result
+from diffgs_jax.interop import SPLAT_SUFFIXES, render_trajectory, write_contact_sheet, write_video
+from diffgs_jax.meshing import write_mesh
+
+
+def write_outputs(folder: pathlib.Path, result: Result, options: Options) -> None:
+    """Fills a folder with a sample's files.
+
+    Args:
+        folder: is there.
+        result: of the pipeline.
+        options: which files.
+
+    Raises:
+        UserError: if one cannot be written.
+        DataError: if the Gaussians are not finite, or too faint for a mesh that was asked for.
+    """
+    write_contact_sheet(folder / "views.png", result.views)
+    meshes = [suffix for suffix in options.formats if f".{suffix}" not in SPLAT_SUFFIXES]
+    for suffix in options.formats:
+        if suffix not in meshes:
+            result.save(folder / f"gaussians.{suffix}")
+    if meshes:
+        mesh = result.mesh()
+        for suffix in meshes:
+            write_mesh(folder / f"mesh.{suffix}", mesh)
+    for shows in options.turntables if options.frames else ():
+        name = "turntable" if shows == "color" else f"turntable_{shows}"
+        with tqdm(total=options.frames, desc=name, unit="frame", disable=None, leave=False) as bar:
+            result.turntable(
+                folder / f"{name}.{options.film}",
+                shows=shows,
+                frames=options.frames,
+                size=options.turntable_size,
+                background=options.background_color(),
+                progress=bar.update,
+            )
+    if result.trajectory is not None:
+        write_video(folder / f"trajectory.{options.film}", render_trajectory(*result.trajectory))

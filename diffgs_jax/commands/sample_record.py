@@ -1,0 +1,115 @@
+"""`sample.json`: everything that is needed to make a sample again, and to see that it is the same."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+from typing import Any, Literal
+
+import cattrs
+import jax
+
+from diffgs_jax.commands.sample_options import Options
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.inference.pipeline import Pipeline
+
+_VERSION = 1
+_PACKAGES = ("diffgs_jax", "jax", "jaxlib", "numpy", "scipy", "pillow")
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+_converter.register_structure_hook(pathlib.Path, lambda text, _: pathlib.Path(text))
+_converter.register_unstructure_hook(pathlib.Path, str)
+_converter.register_structure_hook_func(
+    lambda kind: kind == float | Literal["model"] | None,
+    lambda value, _: value if value in ("model", None) else float(value),
+)
+
+
+def make_record(options: Options, pipeline: Pipeline, folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what `sample.json` says.
+
+    Args:
+        options: of this one sample.
+        pipeline: that made it.
+        folder: with the files that were made.
+    """
+    kept = _converter.unstructure(dataclasses.replace(options, image=options.image.absolute(), samples=1))
+    for name in ("out", "repeat"):
+        del kept[name]
+    return {
+        "version": _VERSION,
+        "options": kept,
+        "inputs": {str(path): _hash(path) for path in _inputs(options)},
+        "model": {"sha256": pipeline.fingerprint},
+        "files": {path.name: _hash(path) for path in sorted(folder.iterdir())},
+        "made_with": {
+            "device": jax.devices()[0].device_kind,
+            "platform": jax.default_backend(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[Options, dict[str, Any]]:
+    """Returns the options that a `sample.json` was made with, for another folder, and all that it says.
+
+    Raises:
+        UserError: if the file cannot be read.
+        DataError: if it is not what this program writes.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error})") from error
+    try:
+        if record["version"] != _VERSION:
+            raise DataError(f"{path} is of version {record['version']}; this program reads version {_VERSION}")
+        return _converter.structure({**record["options"], "out": str(out), "repeat": str(path)}, Options), record
+    except (cattrs.BaseValidationError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a sample.json that this program wrote ({error})") from error
+
+
+def refuse_others(record: dict[str, Any], options: Options, pipeline: Pipeline) -> None:
+    """Refuses to repeat a sample with another picture or another model.
+
+    Raises:
+        DataError: if one of them is not that of the record.
+    """
+    if pipeline.fingerprint != record["model"]["sha256"]:
+        raise DataError(f"the checkpoint is not the one that {options.repeat} was made with; name it with --checkpoint")
+    if sorted(_hash(path) for path in _inputs(options)) != sorted(record["inputs"].values()):
+        raise DataError(f"{options.image} is not the picture that {options.repeat} was made of; name it with --image")
+
+
+def _inputs(options: Options) -> list[pathlib.Path]:
+    """Returns all files that a sample depends on, but for the model's."""
+    image = options.image.absolute()
+    files = [image]
+    if image.suffix.lower() == ".json":
+        for frame in json.loads(image.read_text())["frames"]:
+            for name in (frame["file_path"], frame.get("mask_path")):
+                if name:  # a path without extension is completed, as its reader does
+                    path = image.parent / name
+                    files += [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))[:1]
+    return files if options.matting_model is None else [*files, options.matting_model.absolute()]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from its sources
+        return None
+
+
+def _hash(path: pathlib.Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,47 @@
+"""Options from the command line, with one line for what is wrong with them."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from diffgs_jax.errors import UserError
+
+Options = TypeVar("Options")
+
+
+def parse_options(kind: type[Options], arguments: Sequence[str] | None = None, **settings: Any) -> Options:
+    """Returns the options that the arguments spell.
+
+    Args:
+        kind: dataclass of the options.
+        arguments: words of the command line; those of this process by default.
+        **settings: of `tyro.cli`, for example `default`, `prog` or `description`.
+
+    Raises:
+        UserError: in one line instead of tyro's box, if an option is missing, unknown or of a wrong value.
+        SystemExit: with code 0 for `--help`.
+    """
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(kind, args=arguments, **settings)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_message(printed.getvalue())) from None
+
+
+def _message(box: str) -> str:
+    """Returns what tyro says between its title and the options' documentation, each parted by a ruled line."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip(" │|")
+        if text.startswith("╭") or (text and not text.strip("─-")):
+            sections.append([])
+        elif text:
+            sections[-1].append(text)
+    words = " ".join(sections[1]) if len(sections) > 1 else ""
+    return f"{words.rstrip('.') or 'the options cannot be read'}; --help lists them all"

@@ -1,0 +1,114 @@
+"""DL3DV-10K: videos of places, as frames with COLMAP poses.
+
+    {root}/{1K…11K}/{hash}/transforms.json + images_8 or images_4 (480P, 960P: smaller copies only)
+    {root}/{hash}/nerfstudio/transforms.json + images_4        the benchmark
+    {root}/{hash}/colmap/transforms.json + images, images_2…   the samples
+    {root}/{hash}/colmap/sparse/0/*.bin                        without transforms.json, beside any images folder
+
+transforms.json is nerfstudio's: OpenGL axes, intrinsics and OPENCV distortion of the full-size frames, whichever copies
+are there. Frames are undistorted and cut to the middle square. Scenes below a folder whose name has "benchmark" or
+"evaluation" in it are for testing, as published.
+
+Source: the dataset cards and readme of DL3DV-10K (Ling et al. 2024). The chunks that DepthSplat made of it are read by
+`read_realestate10k`, whose layout they have.
+"""
+
+import functools
+import pathlib
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from diffgs_jax.data.records import Record
+from diffgs_jax.data.split import Split
+from diffgs_jax.datasets._colmap import read_colmap
+from diffgs_jax.datasets._files import read_bytes, walk_files
+from diffgs_jax.datasets._photographs import Photograph, scene_record
+from diffgs_jax.datasets._pictures import decode_picture
+from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
+from diffgs_jax.datasets.options import SourceOptions
+from diffgs_jax.datasets.transforms_json import read_frames
+from diffgs_jax.errors import DataError, UserError
+
+SOURCE = "DL3DV-10K (Ling et al. 2024)"
+_HASH = re.compile(r"[0-9a-f]{64}")
+_SMALLEST_FIRST = ("images_8", "images_4", "images_2", "images")
+_PICTURES = {".png", ".jpg", ".jpeg"}
+
+
+def read_dl3dv(path: pathlib.Path, options: SourceOptions | None = None) -> LazyRecords:
+    """Reads DL3DV-10K, one scene at a time, from the smallest copies of its frames that are large enough.
+
+    Args:
+        path: the root, or any folder down to one scene.
+        options: of all sources; with `size` 0 the largest copies are read.
+
+    Raises:
+        UserError: if no scene is found.
+    """
+    files = [path] if path.is_file() else walk_files(path, "transforms.json")
+    models = [] if path.is_file() else walk_files(path, "cameras.bin")
+    models = [file for file in models if file.parent.name == "0" and file.parents[1].name == "sparse"]
+    scenes: dict[str, pathlib.Path] = {}
+    for file in [*files, *models]:
+        scenes.setdefault(_scene_of(file), file)
+    if not scenes:
+        raise UserError(f"{path} holds no DL3DV scene: neither transforms.json nor sparse/0/cameras.bin")
+    return LazyRecords(_items(scenes, options or SourceOptions()))
+
+
+def _scene_of(file: pathlib.Path) -> str:
+    """Returns the scene's hash, or, where no folder has one for its name, the folder of the file."""
+    for part in reversed(file.resolve().parts[:-1]):
+        if _HASH.fullmatch(part):
+            return part
+    return (file.parent if file.name == "transforms.json" else file.parents[2]).resolve().name
+
+
+def _items(scenes: dict[str, pathlib.Path], options: SourceOptions) -> Iterator[LazyRecord]:
+    for uid, file in scenes.items():
+        published = [part.lower() for part in file.resolve().parts]
+        split: Split | None = "test" if any("benchmark" in part or "evaluation" in part for part in published) else None
+        yield LazyRecord(uid, str(file), functools.partial(_read, uid, file, options), split)
+
+
+def _read(uid: str, file: pathlib.Path, options: SourceOptions) -> Record:
+    if file.name == "transforms.json":
+        images = _images_folder(file.parent, options)
+        photographs = read_frames(file, images)
+    else:
+        capture = file.parents[2]
+        images = _images_folder(capture, options)
+        photographs = [
+            Photograph(
+                name=image.name,
+                read=functools.partial(_read_pixels, capture / images / pathlib.PurePosixPath(image.name).name),
+                lens=image.lens,
+                camera_to_world=image.camera_to_world,
+            )
+            for image in read_colmap(file.parent)
+        ]
+    return scene_record(uid, photographs, options)._replace(source=SOURCE, license="CC-BY-NC-4.0")
+
+
+def _read_pixels(file: pathlib.Path) -> np.ndarray:
+    return decode_picture(read_bytes(file), file.name)
+
+
+def _images_folder(capture: pathlib.Path, options: SourceOptions) -> str:
+    """Returns the folder of the smallest copies whose height is at least the wanted size."""
+    found = [name for name in _SMALLEST_FIRST if (capture / name).is_dir()]
+    if not found:
+        raise DataError(f"{capture} has no folder of images ({', '.join(_SMALLEST_FIRST)})")
+    if options.size:
+        for name in found:
+            first = next(
+                (file for file in sorted((capture / name).iterdir()) if file.suffix.lower() in _PICTURES), None
+            )
+            if first is not None:
+                with Image.open(first) as picture:
+                    if min(picture.size) >= options.size:
+                        return name
+    return found[-1]

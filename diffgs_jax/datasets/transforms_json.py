@@ -1,0 +1,209 @@
+"""Captures of one's own: `transforms.json` as instant-ngp, nerfstudio, Blender scripts and many tools write it.
+
+    {capture}/transforms.json        or transforms_train.json, transforms_val.json, transforms_test.json side by side
+    {capture}/images/…               wherever `file_path` says; a path without extension is completed
+
+`transform_matrix` is camera-to-world with OpenGL axes (x right, y up, z back). Intrinsics (fl_x, fl_y, cx, cy, w, h,
+k1…, p1, p2, or camera_angle_x) are those of the frame where it has any, of the file otherwise. `mask_path` and
+`depth_file_path` (16 bits, millimetres unless `depth_unit_scale_factor` says otherwise) are nerfstudio's.
+
+`"object_frame": true`, which is ours alone, says that the poses are in the object frame already (its centre at the
+origin, its bounding sphere of radius 1, z up), where they would otherwise be brought into it by the silhouettes.
+
+A capture whose pictures have masks, or are partly transparent, is an object: its background is removed and it is
+brought into the object frame. Any other is a scene. One record is one capture.
+
+Source: nerfstudio's "data conventions".
+"""
+
+import functools
+import io
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from diffgs_jax.data.records import Record
+from diffgs_jax.datasets._files import image_size, load_json, natural_order, read_bytes, walk_files
+from diffgs_jax.datasets._lenses import Lens
+from diffgs_jax.datasets._photographs import Photograph, object_record, scene_record
+from diffgs_jax.datasets._pictures import decode_mask, decode_picture
+from diffgs_jax.datasets._poses import from_opengl
+from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
+from diffgs_jax.datasets.options import SourceOptions
+from diffgs_jax.errors import DataError, UserError
+
+CutOut = Callable[[UInt8[np.ndarray, "h w c"], str], UInt8[np.ndarray, "h w 4"]]
+"""Makes RGBA of a picture of an object, RGB or RGBA, given its name for messages."""
+
+SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp", ".JPG", ".PNG")
+
+
+def read_transforms(
+    path: pathlib.Path,
+    options: SourceOptions | None = None,
+    domain: Literal["object", "scene"] | None = None,
+    cut_out: CutOut | None = None,
+) -> LazyRecords:
+    """Reads captures, one at a time.
+
+    Args:
+        path: a `transforms.json`, a capture's folder, or a folder of captures, however deep.
+        options: of all sources.
+        domain: what the captures show; None decides by their transparency.
+        cut_out: what removes the background of objects' pictures; by default they must come without one.
+
+    Raises:
+        UserError: if there is no transforms file.
+    """
+    captures = find_captures(path)
+    if not captures:
+        raise UserError(f"{path} holds no transforms.json")
+    return LazyRecords(_items(captures, path, options or SourceOptions(), domain, cut_out))
+
+
+def find_captures(path: pathlib.Path) -> dict[pathlib.Path, list[pathlib.Path]]:
+    """Returns the folders of captures, sorted, with their transforms files."""
+    if path.is_file():
+        return {path.parent: [path]}
+    captures: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for file in walk_files(path, "transforms*.json"):
+        captures.setdefault(file.parent, []).append(file)
+    for folder, files in captures.items():
+        # The whole and its parts are not to be read twice.
+        captures[folder] = [file for file in files if file.name == "transforms.json"] or files
+    return captures
+
+
+def _items(
+    captures: dict[pathlib.Path, list[pathlib.Path]],
+    root: pathlib.Path,
+    options: SourceOptions,
+    domain: Literal["object", "scene"] | None,
+    cut_out: CutOut | None,
+) -> Iterator[LazyRecord]:
+    for folder, files in captures.items():
+        relative = "." if root.is_file() else folder.relative_to(root).as_posix()
+        uid = folder.resolve().name if relative == "." else relative
+        yield LazyRecord(uid, str(files[0]), functools.partial(_read, uid, files, options, domain, cut_out))
+
+
+def _read(
+    uid: str,
+    files: list[pathlib.Path],
+    options: SourceOptions,
+    domain: Literal["object", "scene"] | None,
+    cut_out: CutOut | None,
+) -> Record:
+    photographs = [photograph for file in files for photograph in read_frames(file)]
+    if not photographs:
+        raise DataError("it has no frames")
+    if domain is None:
+        first = photographs[0].read()
+        domain = "object" if first.shape[-1] == 4 and first[..., 3].min() < 128 else "scene"
+    if domain == "scene":
+        return scene_record(uid, photographs, options)
+    if cut_out is not None:
+        photographs = [_without_background(photograph, cut_out) for photograph in photographs]
+    in_object_frame = all(load_json(file).get("object_frame") is True for file in files)
+    return object_record(uid, photographs, options, in_object_frame=in_object_frame)
+
+
+def _without_background(photograph: Photograph, cut_out: CutOut) -> Photograph:
+    return photograph._replace(read=lambda: cut_out(photograph.read(), photograph.name))
+
+
+def read_frames(file: pathlib.Path, images: str | None = None) -> list[Photograph]:
+    """Returns the posed pictures of a transforms file, in the natural order of their paths.
+
+    Args:
+        file: the JSON.
+        images: a folder that takes the place of the one the frames name, for smaller copies of the pictures.
+
+    Raises:
+        DataError: if the file is not readable, or a frame has no pose or intrinsics.
+    """
+    content = load_json(file)
+    try:
+        frames = sorted(content["frames"], key=lambda frame: natural_order(str(frame["file_path"])))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file} lists no frames with a file_path ({error!r})") from None
+    return [_photograph(file, {**content, **frame}, images) for frame in frames]
+
+
+def _photograph(file: pathlib.Path, frame: dict[str, Any], images: str | None) -> Photograph:
+    path = str(frame["file_path"])
+    picture = _picture_file(file.parent, path if images is None else f"{images}/{pathlib.PurePosixPath(path).name}")
+    mask = file.parent / frame["mask_path"] if frame.get("mask_path") else None
+    read_depth = None
+    if frame.get("depth_file_path"):
+        unit = float(frame.get("depth_unit_scale_factor", 1e-3))
+        read_depth = functools.partial(_read_depth, file.parent / frame["depth_file_path"], unit)
+    try:
+        matrix = np.asarray(frame["transform_matrix"], np.float64)
+        pose = from_opengl(np.concatenate([matrix, [[0, 0, 0, 1]]]) if matrix.shape == (3, 4) else matrix.reshape(4, 4))
+        lens = _lens(frame, picture)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} has no readable pose or intrinsics: {error!r}") from None
+    return Photograph(path, functools.partial(_read_pixels, picture, mask), lens, pose, read_depth)
+
+
+def _picture_file(folder: pathlib.Path, path: str) -> pathlib.Path:
+    for suffix in SUFFIXES:
+        file = folder / f"{path}{suffix}"
+        if file.is_file():
+            return file
+    raise DataError(f"the picture {folder / path} is missing")
+
+
+def _lens(frame: dict[str, Any], picture: pathlib.Path) -> Lens:
+    if "w" in frame and "h" in frame:
+        width, height = int(frame["w"]), int(frame["h"])
+    else:
+        width, height = image_size(read_bytes(picture), picture.name)
+    if "fl_x" in frame:
+        fx = float(frame["fl_x"])
+        fy = float(frame.get("fl_y", fx))
+    elif "camera_angle_x" in frame:
+        fx = 0.5 * width / np.tan(float(frame["camera_angle_x"]) / 2)
+        fy = 0.5 * height / np.tan(float(frame["camera_angle_y"]) / 2) if "camera_angle_y" in frame else fx
+    else:
+        raise DataError(f"{picture.name} has neither fl_x nor camera_angle_x")
+    model = str(frame.get("camera_model", "OPENCV"))
+    if model not in ("OPENCV", "OPENCV_FISHEYE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"):
+        raise DataError(f"{picture.name} has the camera model {model}, which is not supported")
+    fisheye = model == "OPENCV_FISHEYE"
+    radial = tuple(float(frame.get(f"k{number}", 0.0)) for number in range(1, 5 if fisheye else 3))
+    tangential = (float(frame.get("p1", 0.0)), float(frame.get("p2", 0.0)))
+    cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
+    return Lens(width, height, float(fx), float(fy), cx, cy, radial, (0.0, 0.0) if fisheye else tangential, fisheye)
+
+
+def _read_pixels(picture: pathlib.Path, mask: pathlib.Path | None) -> np.ndarray:
+    pixels = decode_picture(read_bytes(picture), picture.name)
+    if mask is None:
+        return pixels
+    values = decode_mask(read_bytes(mask), mask.name)
+    if values.shape != pixels.shape[:2]:
+        raise DataError(
+            f"{mask} is {values.shape[1]}×{values.shape[0]}, its picture {pixels.shape[1]}×{pixels.shape[0]}"
+        )
+    return np.dstack([pixels[..., :3], values])
+
+
+def _read_depth(file: pathlib.Path, unit: float) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(read_bytes(file))) as picture:
+            codes = np.asarray(picture, np.float32)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise DataError(f"{file} is an unreadable depth map: {error}") from None
+    if codes.ndim != 2:
+        raise DataError(f"{file} is no depth map: it has {codes.shape[-1]} channels")
+    return np.where(codes > 0, codes * np.float32(unit), np.nan).astype(np.float32)

@@ -1,0 +1,1 @@
+"""From a request to Gaussians: the pipeline, its results and their files."""

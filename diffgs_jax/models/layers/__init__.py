@@ -1,0 +1,22 @@
+"""Transformer pieces that model families share."""
+
+from diffgs_jax.models.layers.dit import Block, ScaleNorm, layer_norm, modulate
+from diffgs_jax.models.layers.embeddings import TimestepEmbedding, sinusoidal_embedding
+from diffgs_jax.models.layers.initialization import Initializers, initializers
+from diffgs_jax.models.layers.patches import patchify, unpatchify
+from diffgs_jax.models.layers.trunk import RematKeeps, Trunk
+
+__all__ = [
+    "Block",
+    "Initializers",
+    "RematKeeps",
+    "ScaleNorm",
+    "TimestepEmbedding",
+    "Trunk",
+    "initializers",
+    "layer_norm",
+    "modulate",
+    "patchify",
+    "sinusoidal_embedding",
+    "unpatchify",
+]

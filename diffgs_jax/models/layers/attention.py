@@ -1,0 +1,60 @@
+"""Self-attention, written out for any device or handed to cuDNN."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from diffgs_jax.models.layers.initialization import Initializers
+
+AttentionKind = Literal["xla", "cudnn"]
+"""`xla` holds a tokens × tokens matrix for each head; `cudnn` (bfloat16 on NVIDIA GPUs) does not."""
+
+
+def attend(
+    query: Float[Array, "b n heads d"], key: Float[Array, "b n heads d"], value: Float[Array, "b n heads d"]
+) -> Float[Array, "b n heads d"]:
+    """Returns softmax(q kᵀ / √d) v for each head; scores and softmax in float32.
+
+    The same as `jax.nn.dot_product_attention`, which on CPU takes twice as long forward and backward: there, batched
+    matrix products want the heads beside the batch.
+    """
+    query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    query = query * query.shape[-1] ** -0.5
+    scores = jnp.einsum("bhnd,bhmd->bhnm", query, key, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    return jnp.swapaxes(jnp.einsum("bhnm,bhmd->bhnd", weights, value), 1, 2)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention over all tokens of a sample."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        kind: AttentionKind,
+        dtype: DTypeLike,
+        initializers: Initializers,
+        rngs: nnx.Rngs,
+    ):
+        self.kind = kind
+        self.heads = heads
+        self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, kernel_init=initializers.linear, rngs=rngs)
+        self.projection = nnx.Linear(width, width, dtype=dtype, kernel_init=initializers.linear, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
+        """Attends among the tokens of each sample."""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
+        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        # cuDNN's cannot be lowered for another device, and a model trained on a GPU must run on any.
+        if self.kind == "cudnn" and jax.default_backend() == "gpu":
+            attended = jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+        else:
+            attended = attend(query, key, value)
+        return self.projection(attended.reshape(batch, tokens, width))

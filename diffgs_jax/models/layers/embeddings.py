@@ -1,0 +1,42 @@
+"""The diffusion timestep as a vector."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Num
+
+from diffgs_jax.models.layers.initialization import Initializers
+
+FREQUENCIES = 256
+"""Size of the sinusoidal embedding below the MLP, as in DiT."""
+
+
+def sinusoidal_embedding(
+    timesteps: Num[Array | np.ndarray, "b"], size: int = FREQUENCIES, max_period: float = 10_000.0
+) -> Float[Array, "b {size}"]:
+    """Returns cosines, then sines, of the timesteps at `size / 2` geometrically spaced frequencies.
+
+    Args:
+        timesteps: in [0, 1000), whole or not.
+        size: even number of features.
+        max_period: of the slowest frequency, 2π timesteps.
+    """
+    half = size // 2
+    frequencies = jnp.exp(-math.log(max_period) / half * jnp.arange(half, dtype=jnp.float32))
+    angles = jnp.asarray(timesteps, jnp.float32)[:, None] * frequencies[None]
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+class TimestepEmbedding(nnx.Module):
+    """Sinusoids through a two-layer MLP (DiT, Peebles and Xie 2023), in float32 whatever the trunk computes in."""
+
+    def __init__(self, width: int, *, initializers: Initializers, rngs: nnx.Rngs):
+        self.hidden = nnx.Linear(FREQUENCIES, width, kernel_init=initializers.embedding, rngs=rngs)
+        self.output = nnx.Linear(width, width, kernel_init=initializers.embedding, rngs=rngs)
+
+    def __call__(self, timesteps: Num[Array | np.ndarray, "b"]) -> Float[Array, "b width"]:
+        """Returns one vector for each timestep."""
+        return self.output(jax.nn.silu(self.hidden(sinusoidal_embedding(timesteps))))

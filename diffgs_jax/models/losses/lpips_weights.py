@@ -1,0 +1,108 @@
+"""Where the weights of LPIPS are kept, and that they are the right ones.
+
+Nothing here reaches for the network: `scripts/fetch_lpips.py` puts the files into the user's cache, once.
+"""
+
+import hashlib
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.models.losses.lpips import LPIPSWeights, Network
+
+CACHE_VARIABLE = "DIFFGS_JAX_CACHE"
+"""Environment variable that names another cache folder."""
+
+FETCH_COMMAND = "python scripts/fetch_lpips.py"
+
+# Of the arrays, not of the file, whose bytes depend on the version of NumPy that wrote it.
+_FINGERPRINTS: dict[Network, str] = {
+    "vgg": "53f82b614acf7eb5197f207f213975ca341f5ef7b069a858e7045cab0b688c10",
+    "alex": "2333fcca1464fdc44f9411ffcb38dd9e7cf7d56c4c1065c29a4d0f166049625d",
+}
+
+
+def cache_folder() -> pathlib.Path:
+    """Returns the folder for what is fetched once: `$DIFFGS_JAX_CACHE`, or `~/.cache/diffgs_jax`."""
+    return pathlib.Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/diffgs_jax").expanduser()
+
+
+def weights_file(network: Network) -> pathlib.Path:
+    """Returns the path of a network's weights, whether they are there or not."""
+    return cache_folder() / f"lpips_{network}.npz"
+
+
+def is_installed(network: Network) -> bool:
+    """Tells whether a network's weights are in the cache."""
+    return weights_file(network).is_file()
+
+
+def load_lpips(network: Network) -> LPIPSWeights:
+    """Reads a network's weights from the cache and checks that they are the published ones.
+
+    Returns:
+        NumPy arrays, float32: 59 MB for `vgg`, 10 MB for `alex`.
+
+    Raises:
+        UserError: if they are not there; says the command that fetches them.
+        DataError: if the file is damaged or holds something else.
+    """
+    path = weights_file(network)
+    again = f"delete it and run: {FETCH_COMMAND}"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"the weights of LPIPS ({network}) are not in {path.parent}; run: {FETCH_COMMAND}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error}); {again}") from error
+    weights = {
+        part: tuple(arrays.get(f"{part}/{index}", np.zeros(0)) for index in range(_count(arrays, part)))
+        for part in ("kernels", "biases", "heads")
+    }
+    if fingerprint(weights) != _FINGERPRINTS[network]:
+        raise DataError(f"{path} does not hold the published weights; {again}")
+    return weights
+
+
+def save_lpips(network: Network, weights: LPIPSWeights) -> pathlib.Path:
+    """Writes a network's weights to the cache, whole or not at all, and returns the file's path.
+
+    Raises:
+        DataError: if they are not the published ones.
+        UserError: if the cache cannot be written.
+    """
+    if fingerprint(weights) != _FINGERPRINTS[network]:
+        raise DataError(f"these are not the published weights of LPIPS ({network})")
+    path = weights_file(network)
+    # Two may fetch at a time: each writes a file of its own.
+    beside = path.with_suffix(f".{os.getpid()}.partial")
+    arrays = {f"{part}/{index}": array for part, group in weights.items() for index, array in enumerate(group)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}; {CACHE_VARIABLE} names another folder") from error
+    return path
+
+
+def fingerprint(weights: Any) -> str:
+    """Returns a SHA-256 over the names, types, shapes and values of a tree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _count(arrays: dict[str, np.ndarray], part: str) -> int:
+    return sum(name.startswith(f"{part}/") for name in arrays)

@@ -1,0 +1,1 @@
+"""Meshes and furnished rooms, rendered to records."""

@@ -1,0 +1,1 @@
+"""Meshes of objects, rendered to records of posed views."""

@@ -1,0 +1,1 @@
+"""Furnished rooms, made by rule, lit, and filmed along a path."""
