@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from diffgs_jax.data.batch import Batch
 from diffgs_jax.data.pipeline import TrainingBatches
+from diffgs_jax.models import Batch
 
 
 class DeviceBatches(Iterator[Batch]):

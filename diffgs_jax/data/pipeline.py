@@ -11,7 +11,6 @@ from typing import Any
 import grain
 import numpy as np
 
-from diffgs_jax.data.batch import Batch
 from diffgs_jax.data.config import CameraAugmentation, DataConfig
 from diffgs_jax.data.images import composite
 from diffgs_jax.data.mixing import Sources, open_sources
@@ -20,6 +19,7 @@ from diffgs_jax.data.samples import Sample, Samples
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Views
+from diffgs_jax.models import Batch
 
 _ENDLESS = 2**40
 
@@ -136,7 +136,7 @@ def collate(samples: list[Sample], config: DataConfig) -> Batch:
         return Views(images[:, part], cameras, is_condition[:, part].copy(), domain, alphas[:, part], background, depth)
 
     numbers = np.asarray([sample.record for sample in samples], np.int32)
-    return Batch(views(slice(0, inputs)), views(slice(inputs, None)), numbers)
+    return Batch(views(slice(0, inputs)), views(slice(inputs, None)) if config.novel_views else None, numbers)
 
 
 def _check(config: DataConfig, process_count: int) -> None:

@@ -5,7 +5,6 @@ from typing import Literal
 
 from diffgs_jax.diffusion import ScheduleConfig, TimestepSampling
 from diffgs_jax.geometry import RayEmbedding
-from diffgs_jax.models.layers import RematKeeps
 
 Domain = Literal["object", "scene"]
 """What a Gaussian decoder is for. `Views.domain` holds the same as numbers: `OBJECT` = 0, `SCENE` = 1."""
@@ -54,7 +53,7 @@ class NetworkConfig:
     """Compile every block by itself instead of one in a loop: slower to compile, some 5 % faster to run on a CPU."""
     remat: bool = False
     """Recompute each block's activations in the backward pass: less memory for a third more time."""
-    remat_keeps: RematKeeps = "nothing"
+    remat_keeps: Literal["nothing", "products"] = "nothing"
     """With `remat`, what is kept of a block beside its input: `nothing`, or `products`, the results of its matrix
     products (not attention's), which leaves only cheap work to be done again."""
 

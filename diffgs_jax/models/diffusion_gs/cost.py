@@ -1,42 +1,23 @@
 """What a DiffusionGS network costs, counted from its settings."""
 
 import math
-from typing import NamedTuple
 
 import jax
 
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.decoding import gaussian_channels
 from diffgs_jax.models.diffusion_gs.denoiser import param_shapes
+from diffgs_jax.models.family import Cost, DataSettings
 
 
-class Cost(NamedTuple):
-    """Of one sample.
-
-    Attributes:
-        parameters: of the whole network.
-        tokens: patches of all views, and the free Gaussians'.
-        gaussians: that come out.
-        forward_flops: multiplications and additions of the matrix products, forward; rendering is not in it. With its
-            gradient a sample takes three times as many.
-        activation_bytes: what the blocks keep for the backward pass, under the network's kind of rematerialisation.
-    """
-
-    parameters: int
-    tokens: int
-    gaussians: int
-    forward_flops: float
-    activation_bytes: int
-
-
-def cost(config: DiffusionGSConfig, views: int, resolution: int) -> Cost:
-    """Returns the cost of one sample.
+def cost(config: DiffusionGSConfig, data: DataSettings) -> Cost:
+    """Returns the cost of one sample; `activation_bytes` follows the network's kind of rematerialisation.
 
     Args:
         config: of the model.
-        views: that the network reads, condition views included.
-        resolution: height and width, pixels.
+        data: says how many views the network reads, and their size.
     """
+    views, resolution = data.condition_views + data.noisy_views, data.resolution
     network = config.network
     width, patch = network.width, network.patch_size
     patches = views * (resolution // patch) ** 2
@@ -56,8 +37,10 @@ def cost(config: DiffusionGSConfig, views: int, resolution: int) -> Cost:
     scores = 0 if network.remat or network.attention == "cudnn" else 2 * network.heads * tokens
     return Cost(
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(param_shapes(config))),
-        tokens=tokens,
-        gaussians=network.free_gaussians + views * (resolution // network.stride) ** 2,
         forward_flops=float(flops),
         activation_bytes=network.layers * tokens * (kept * width + scores) * number,
+        counts={
+            "tokens": tokens,
+            "Gaussians": network.free_gaussians + views * (resolution // network.stride) ** 2,
+        },
     )

@@ -157,17 +157,17 @@ def init_params(config: DiffusionGSConfig, key: PRNGKeyArray) -> Params:
     opacities near σ(opacity_offset) and colours near mid grey, with a relative spread of about 0.1.
 
     Args:
-        config: of the model; see `check` for what makes one invalid.
+        config: of the model; see `check_network` for what makes one invalid.
         key: a typed or raw JAX random key.
 
     Raises:
         UserError: if the config contradicts itself.
     """
-    check(config.network)
+    check_network(config.network)
     return nnx.to_pure_dict(nnx.state(Network(config.network, rngs=nnx.Rngs(key)), nnx.Param))
 
 
-def check(config: NetworkConfig) -> None:
+def check_network(config: NetworkConfig) -> None:
     """Refuses settings that no network can have.
 
     Raises:

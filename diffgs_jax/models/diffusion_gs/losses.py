@@ -15,7 +15,7 @@ from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
 from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, signal_weights, term_weights
-from diffgs_jax.models.losses import load_lpips
+from diffgs_jax.models.family import Batch
 from diffgs_jax.rasterizer import render_in_groups
 
 # Apart from the numbers that split a key, so that other draws do not depend on these.
@@ -24,22 +24,11 @@ _PICTURES = 0x70696373
 _OWN = 0x6F776E
 
 
-def frozen(config: DiffusionGSConfig) -> dict[str, Any]:
-    """Loads the weights that `loss` uses and does not train: `lpips` if the perceptual term has a weight, else nothing.
-
-    Raises:
-        UserError: if they were never fetched.
-        DataError: if they are damaged.
-    """
-    return {"lpips": load_lpips("vgg")} if config.losses.perceptual else {}
-
-
 def loss(
     config: DiffusionGSConfig,
     params: dict[str, Any],
     frozen: dict[str, Any],
-    inputs: Views,
-    novel: Views,
+    batch: Batch,
     key: PRNGKeyArray,
     step: Int32[Array, ""],
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -51,13 +40,13 @@ def loss(
     Args:
         config: the model's settings.
         params: its weights.
-        frozen: weights that are used but not trained, of the function `frozen`.
-        inputs: clean condition views and clean views to be noised.
-        novel: views that only supervise, `[b, s]`; the network never sees them.
+        frozen: weights that are used and not trained.
+        batch: its inputs are clean condition views and clean views to be noised; its targets only supervise.
         key: draws timesteps, noise, the choice of supervised views and the samples whose condition is hidden.
         step: optimizer steps done.
     """
-    settings = config.losses
+    settings, inputs = config.losses, batch.inputs
+    novel = batch.targets if batch.targets is not None else _no_views(inputs)
     key_time, key_noise, key_choice = jax.random.split(key, 3)
     images = jnp.asarray(inputs.images)
     timesteps = sample_timesteps(
@@ -185,6 +174,11 @@ def _supervision(
     weights = weights / jnp.maximum(jnp.sum(weights, axis=(1, 2), keepdims=True), 1.0)
     flags = jnp.zeros(images.shape[:2], bool)
     return Views(images, cameras, flags, jnp.asarray(inputs.domain), alphas, inputs.background, depths), weights
+
+
+def _no_views(like: Views) -> Views:
+    """Returns views of the same samples, none of each."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, :0] if leaf.ndim > 1 else leaf, like)
 
 
 def _per_view(views: Views) -> tuple[Any, Cameras, Any, Any]:

@@ -1,0 +1,488 @@
+"""What a model family offers, and the one list of families.
+
+A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented by
+a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Encodes` and
+`Predicts`. Adding one takes a folder beside the others and one `register` call at the end of this file; a config file of
+a user may call `register` too.
+
+Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
+
+from diffgs_jax.diffusion import Denoise, Sampler, Schedule
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import Cameras, Gaussians, Views
+
+Params = dict[str, Any]
+"""Nested dictionaries of arrays: what is trained, averaged, saved and sharded."""
+
+Frozen = dict[str, Any]
+"""Weights that are used and not trained, by name."""
+
+Metrics = dict[str, Array]
+"""Scalars by name, for the log."""
+
+Purpose = Literal["training", "sampling"]
+"""What frozen weights are loaded for."""
+
+MapName = Literal["depth", "normals"]
+"""Maps that a record may hold beside its images."""
+
+
+class ModelConfig(Protocol):
+    """The settings of a family: an instance of a frozen, hashable dataclass, so that it can be a static jit argument."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+# Bundles of arrays
+
+
+class Text(NamedTuple):
+    """Words as a family's tokenizer gives them.
+
+    Attributes:
+        tokens: `[b, n]`, padded.
+        mask: `[b, n]`, True where there is a token.
+    """
+
+    tokens: Int32[Array | np.ndarray, "b n"]
+    mask: Bool[Array | np.ndarray, "b n"]
+
+
+class Batch(NamedTuple):
+    """What one training step reads: samples of posed views, each of one object or scene.
+
+    Attributes:
+        inputs: `[b, v]`, the views a network may read, all clean here: condition views (`is_condition`) and others. An
+            object's world is turned about z so that the first condition view has azimuth 0; a scene's is brought into
+            the frame of `data/scene_frame.py`.
+        targets: `[b, s]`, further views of the same objects, for supervision only; `is_condition` is False. None if
+            there are none.
+        record: `[b]`, the index of the record in its split, counted through all sources.
+        text: the captions, if the family asked for them.
+        labels: `[b]` classes, −1 where there is none, if the family asked for them.
+    """
+
+    inputs: Views
+    targets: Views | None
+    record: Int32[Array | np.ndarray, "b"]
+    text: Text | None = None
+    labels: Int32[Array | np.ndarray, "b"] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a model is asked to generate, as arrays.
+
+    Attributes:
+        resolution: height and width of the images to generate, pixels.
+        condition: `[b, n]` clean posed views that are given, in the frame the model was trained in; None for none.
+        cameras: `[b, v]` of the views to generate; None for families that need none.
+        domain: `[b]`, `OBJECT` or `SCENE`.
+        text: the prompts.
+        negative_text: what to stay away from.
+        control: `[b, v, h, w, c]` images that steer the generation.
+        mask: `[b, n, h, w]`, True where a given view is to be made anew.
+        labels: `[b]` classes, −1 for none.
+    """
+
+    resolution: int = dataclasses.field(metadata={"static": True})
+    domain: Int32[Array | np.ndarray, "b"]
+    condition: Views | None = None
+    cameras: Cameras | None = None
+    text: Text | None = None
+    negative_text: Text | None = None
+    control: Float[Array | np.ndarray, "b v h w c"] | None = None
+    mask: Bool[Array | np.ndarray, "b n h w"] | None = None
+    labels: Int32[Array | np.ndarray, "b"] | None = None
+
+
+class Generated(NamedTuple):
+    """What a model generated; what a family does not make is None.
+
+    Attributes:
+        gaussians: `[b, n]`, in the frame of the request.
+        views: `[b, v]`: the given views (`is_condition`), then the generated ones.
+        images: `[b, h, w, 3]` in [0, 1], images without a pose.
+    """
+
+    gaussians: Gaussians | None = None
+    views: Views | None = None
+    images: Float[Array | np.ndarray, "b h w 3"] | None = None
+
+
+class Progress(NamedTuple):
+    """How far a generation is.
+
+    Attributes:
+        done: steps done.
+        total: all steps.
+        generated: what is predicted now; at the last step always, before it where `Sampling.watch` is set.
+        noisy: what the sampler is at, decoded like `generated`, under the same condition; None where there is none.
+    """
+
+    done: int
+    total: int
+    generated: Generated | None = None
+    noisy: Generated | None = None
+
+
+class Sampling(NamedTuple):
+    """How something is generated.
+
+    Attributes:
+        sampler: the steps; None for families that take none.
+        guidance: scale of classifier-free guidance, broadcast against the state; None leaves the unconditional branch
+            out.
+        stride: steps between two `Progress`; all of them by default.
+        watch: decode at every `Progress`.
+        views_at_once: views rendered together, which bounds memory; 0 renders all at once.
+    """
+
+    sampler: Sampler | None = None
+    guidance: Float[np.ndarray, "..."] | None = None
+    stride: int | None = None
+    watch: bool = False
+    views_at_once: int = 0
+
+
+# What is known of a family without its weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Requirements:
+    """What a family needs of data and of a request, and what it makes of it.
+
+    Attributes:
+        makes: what comes out.
+        image_multiple: the sides of images are multiples of this, pixels.
+        background: grey level in [0, 1] that images must be on; None if any will do.
+        maps: of records, read in training.
+        tokenize: from a caption to its tokens, equally many for every caption; None for families without text.
+        labels: whether classes of records are read in training.
+        condition_views: least and most posed views that a request gives.
+        prompt: whether a request has a prompt.
+        cameras: whether a request names cameras of the views to generate.
+        domains: what can be generated.
+        guided: whether classifier-free guidance means something.
+    """
+
+    makes: Literal["gaussians", "images", "nothing"]
+    image_multiple: int = 1
+    background: float | None = None
+    maps: tuple[MapName, ...] = ()
+    tokenize: Callable[[str], Int32[np.ndarray, "n"]] | None = None
+    labels: bool = False
+    condition_views: tuple[int, int] = (0, 0)
+    prompt: Literal["none", "optional", "required"] = "none"
+    cameras: bool = False
+    domains: tuple[Literal["object", "scene"], ...] = ("object",)
+    guided: bool = False
+
+
+class Cost(NamedTuple):
+    """What a network costs, for one sample.
+
+    Attributes:
+        parameters: of the whole network.
+        forward_flops: multiplications and additions of the matrix products, forward; rendering is not in it. With its
+            gradient a sample takes three times as many.
+        activation_bytes: what is kept for the backward pass.
+        counts: what a sample consists of, by name, for people: `{"tokens": 257, "Gaussians": 16386}`.
+    """
+
+    parameters: int
+    forward_flops: float
+    activation_bytes: int
+    counts: dict[str, int]
+
+
+class DataSettings(Protocol):
+    """What families read of `data.DataConfig`, which lies above them."""
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the views, pixels."""
+        ...
+
+    @property
+    def background(self) -> float:
+        """Grey level in [0, 1] under transparent pixels."""
+        ...
+
+    @property
+    def condition_views(self) -> int:
+        """Clean views in a sample."""
+        ...
+
+    @property
+    def noisy_views(self) -> int:
+        """Other views in a sample that a network may read."""
+        ...
+
+    @property
+    def novel_views(self) -> int:
+        """Views in a sample that only supervise."""
+        ...
+
+
+# The interface
+
+
+@runtime_checkable
+class Family(Protocol):
+    """What every family offers; `config` is an instance of its own dataclass."""
+
+    def check(self, config: Any, data: DataSettings) -> None:
+        """Refuses settings that contradict each other.
+
+        Raises:
+            UserError: naming them in one line.
+        """
+        ...
+
+    def requirements(self, config: Any) -> Requirements:
+        """Returns what the family needs of data and requests."""
+        ...
+
+    def init(self, config: Any, key: PRNGKeyArray) -> Params:
+        """Returns fresh weights."""
+        ...
+
+    def load_frozen(self, config: Any, purpose: Purpose) -> Frozen:
+        """Loads the weights that are used and not trained.
+
+        Raises:
+            UserError: if they are not there.
+            DataError: if they cannot be read.
+        """
+        ...
+
+    def loss(
+        self, config: Any, params: Params, frozen: Frozen, batch: Batch, key: PRNGKeyArray, step: Int32[Array, ""]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Returns the scalar to descend and what to log; the metrics contain it as `loss`."""
+        ...
+
+    def cost(self, config: Any, data: DataSettings) -> Cost:
+        """Returns what the network costs for one sample of such data."""
+        ...
+
+    def is_hidden_matrix(self, path: tuple[str, ...]) -> bool:
+        """Tells whether the leaf of that path maps hidden features to hidden features, which Muon orthogonalises."""
+        ...
+
+    def in_low_memory(self, config: Any, params: Params) -> tuple[Any, Params]:
+        """Returns the settings and weights of the same model in less memory, for accelerators."""
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A family that generates."""
+
+    def generate(
+        self, config: Any, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: PRNGKeyArray
+    ) -> Iterator[Progress]:
+        """Yields how far it is; the last one carries what was generated.
+
+        Args:
+            config: the model's settings.
+            params: its weights.
+            frozen: of `load_frozen(config, "sampling")`.
+            request: b things to generate.
+            sampling: how.
+            keys: `[b]`, of each thing's noise.
+        """
+        ...
+
+
+@runtime_checkable
+class Diffuses(Protocol):
+    """A family that is sampled by diffusion: `models.generation.generate` is its `generate`."""
+
+    def schedule(self, config: Any) -> Schedule:
+        """Returns the noise schedule that the model was trained with."""
+        ...
+
+    def state_shape(self, config: Any, request: Request) -> tuple[int, ...]:
+        """Returns the shape of the diffused array, batch axis first."""
+        ...
+
+    def clean_state(self, config: Any, params: Params, frozen: Frozen, batch: Batch) -> Float[Array, "b *state"]:
+        """Returns the diffused array of a training batch without noise, as `request_of(batch)` would order it."""
+        ...
+
+    def condition(self, config: Any, params: Params, frozen: Frozen, request: Request) -> Any:
+        """Returns what the denoiser is told, a pytree of arrays."""
+        ...
+
+    def null_condition(self, config: Any, params: Params, frozen: Frozen, request: Request) -> Any:
+        """Returns what the denoiser is told when nothing is given, as in the condition dropout of training."""
+        ...
+
+    def denoiser(
+        self, config: Any, params: Params, frozen: Frozen, condition: Any, *, views_at_once: int = 0
+    ) -> Denoise:
+        """Returns the function that samplers call: `(x_t [b, *state], t [b]) -> Prediction(x0, aux)`."""
+        ...
+
+    def decode(
+        self, config: Any, params: Params, frozen: Frozen, request: Request, x: Float[Array, "b *state"], aux: Any
+    ) -> Generated:
+        """Returns what a clean array stands for.
+
+        Args:
+            config: the model's settings.
+            params: its weights.
+            frozen: of `load_frozen(config, "sampling")`.
+            request: what was asked for.
+            x: the clean array.
+            aux: of the `Prediction` that it came with; None for an array that was not predicted.
+        """
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A family that maps arrays to latents and back."""
+
+    def encode(self, config: Any, params: Params, x: Float[Array, "b h w c"]) -> Float[Array, "b hl wl cl"]:
+        """Returns the latents."""
+        ...
+
+    def decode_latents(
+        self, config: Any, params: Params, latents: Float[Array, "b hl wl cl"]
+    ) -> Float[Array, "b h w c"]:
+        """Returns the arrays that latents stand for."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A family that reads something off images: a class, an angle."""
+
+    def predict(
+        self, config: Any, params: Params, frozen: Frozen, images: Float[Array | np.ndarray, "b h w 3"]
+    ) -> dict[str, Array]:
+        """Returns predictions `[b, …]` by name."""
+        ...
+
+
+# The list
+
+
+class _Entry(NamedTuple):
+    config: type
+    implementation: str | Family
+
+
+_FAMILIES: dict[str, _Entry] = {}
+
+
+def register(kind: str, config: type, implementation: str | Family) -> None:
+    """Makes a family known.
+
+    Args:
+        kind: its tag in stored configs.
+        config: the frozen dataclass of its settings.
+        implementation: the module that implements it, or the name of one, imported when it is first asked for.
+
+    Raises:
+        ValueError: if another family has the tag or the dataclass.
+    """
+    for known, entry in _FAMILIES.items():
+        if (known == kind) != (entry.config is config):
+            raise ValueError(f"the family {known} has that tag or those settings already")
+    _FAMILIES[kind] = _Entry(config, implementation)
+
+
+def kinds() -> dict[str, type]:
+    """Returns the settings of every family by its tag."""
+    return {kind: entry.config for kind, entry in _FAMILIES.items()}
+
+
+def kind_of(config: ModelConfig) -> str:
+    """Returns the tag of a config's family.
+
+    Raises:
+        UserError: if it is of no family.
+    """
+    for kind, entry in _FAMILIES.items():
+        if type(config) is entry.config:
+            return kind
+    raise UserError(f"{type(config).__name__} is no model family's settings; known are {', '.join(_FAMILIES)}")
+
+
+def family(config: ModelConfig) -> Any:
+    """Returns the implementation of a config's family: a `Family` with some of the capabilities.
+
+    Raises:
+        UserError: if it is of no family.
+    """
+    implementation = _FAMILIES[kind_of(config)].implementation
+    return importlib.import_module(implementation) if isinstance(implementation, str) else implementation
+
+
+def config_of_kind(kind: Any, source: str = "config") -> type:
+    """Returns the settings' dataclass of a tag.
+
+    Raises:
+        DataError: if no family has it.
+    """
+    if not isinstance(kind, str) or kind not in _FAMILIES:
+        raise DataError(f"{source}: unknown model kind {kind!r}; known are {', '.join(_FAMILIES)}")
+    return _FAMILIES[kind].config
+
+
+def request_of(batch: Batch) -> Request:
+    """Returns what a model would be asked to generate the other input views of a batch from its condition views.
+
+    Args:
+        batch: every sample has as many condition views as the first, at any position.
+    """
+    inputs = batch.inputs
+    is_condition = np.asarray(inputs.is_condition)
+    order = np.argsort(~is_condition, axis=1, kind="stable")
+    count = int(is_condition[0].sum())
+
+    def take(leaf: Any, part: slice) -> Any:
+        chosen = order[:, part]
+        return jax.numpy.take_along_axis(
+            jax.numpy.asarray(leaf), chosen.reshape(*chosen.shape, *(1,) * (leaf.ndim - 2)), axis=1
+        )
+
+    def cameras(part: slice) -> Cameras:
+        return Cameras(*(take(leaf, part) for leaf in inputs.cameras))
+
+    given = slice(0, count)
+    condition = Views(
+        take(inputs.images, given), cameras(given), take(inputs.is_condition, given), jax.numpy.asarray(inputs.domain)
+    )
+    return Request(
+        resolution=inputs.images.shape[2],
+        domain=jax.numpy.asarray(inputs.domain),
+        condition=condition if count else None,
+        cameras=cameras(slice(count, None)),
+        text=batch.text,
+        labels=batch.labels,
+    )
+
+
+def _register_families() -> None:
+    from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+
+    register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
+
+
+_register_families()

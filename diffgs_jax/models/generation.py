@@ -1,0 +1,126 @@
+"""From noise to what a family makes: the loop of a sampler as one compiled program, which can be watched and stopped.
+
+The program takes the steps from `start` to `stop`, both of them numbers that it is given. So whoever only wants the
+result calls it once, whoever wants to see a progress bar, keep what was predicted on the way, or stop early calls it
+once a step, and both get the same numbers from the same machine code. It holds no call back into Python, which JAX
+could not keep on disk. Tables are padded and have all columns, so it serves any number of steps of any sampler.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32, PRNGKeyArray
+
+from diffgs_jax.diffusion import (
+    Denoise,
+    Prediction,
+    Sampler,
+    SamplerState,
+    classifier_free_guidance,
+    first_noise,
+    initial_state,
+    padded,
+    take_steps,
+)
+from diffgs_jax.models.family import Frozen, ModelConfig, Params, Progress, Request, Sampling, family
+
+
+def generate(
+    config: ModelConfig, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: PRNGKeyArray
+) -> Iterator[Progress]:
+    """Samples a family that `Diffuses`; this is the `generate` of every one of them.
+
+    Args:
+        config: the model's settings.
+        params: its weights.
+        frozen: weights that are used and not trained.
+        request: b things to generate.
+        sampling: how; it has a sampler.
+        keys: `[b]`; each is of the first noise of one thing, and of the noise that some samplers add on the way. So a
+            thing is the same whatever it is generated together with.
+
+    Yields:
+        How far it is, every `sampling.stride` steps.
+
+    Raises:
+        ValueError: if there is no sampler.
+    """
+    if sampling.sampler is None:
+        raise ValueError("sampling by diffusion needs a sampler")
+    module = family(config)
+    steps = len(sampling.sampler.timesteps)
+    table = padded(sampling.sampler)
+    shape = module.state_shape(config, request)
+    # Put where the weights are, as what the program returns will be: or its second call would compile again.
+    x = previous = jax.device_put(np.zeros(shape, np.float32), jax.tree.leaves(params)[0].sharding)
+    stride = steps if sampling.stride is None else sampling.stride
+    for start in range(0, steps, stride):
+        stop = min(start + stride, steps)
+        bounds = np.asarray([start, stop], np.int32)
+        state = _advance(
+            config, sampling.views_at_once, params, frozen, request, table, keys, sampling.guidance, x, previous, bounds
+        )
+        x, previous = state.x, state.prediction.x0
+        if stop == steps or sampling.watch:
+            generated = module.decode(config, params, frozen, request, state.prediction.x0, state.prediction.aux)
+            noisy = module.decode(config, params, frozen, request, state.x, None) if sampling.watch else None
+            yield Progress(stop, steps, generated, noisy)
+        else:
+            yield Progress(stop, steps)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    config: Any,
+    views_at_once: int,
+    params: Params,
+    frozen: Frozen,
+    request: Request,
+    table: Sampler,
+    keys: PRNGKeyArray,
+    guidance: Float[Array, "..."] | None,
+    x: Float[Array, "b *state"],
+    previous: Float[Array, "b *state"],
+    bounds: Int32[Array, "2"],
+) -> SamplerState:
+    """Takes steps `bounds[0]` to `bounds[1]`; x and the prediction before them are read unless they are the first."""
+    x = jnp.where(bounds[0] == 0, first_noise(keys, x.shape[1:]), x)
+    denoise = make_denoiser(config, params, frozen, request, guidance, views_at_once=views_at_once)
+    begin = initial_state(denoise, table, x)
+    begin = begin._replace(prediction=Prediction(previous, begin.prediction.aux))
+    return take_steps(denoise, table, keys, begin, bounds[0], bounds[1])
+
+
+def make_denoiser(
+    config: ModelConfig,
+    params: Params,
+    frozen: Frozen,
+    request: Request,
+    guidance: float | Float[Array | np.ndarray, "..."] | None = None,
+    *,
+    views_at_once: int = 0,
+) -> Denoise:
+    """Returns the denoiser of a request, guided if asked for: what samplers, guidance and score distillation call.
+
+    Args:
+        config: of a family that `Diffuses`.
+        params: its weights.
+        frozen: weights that are used and not trained.
+        request: what is asked for.
+        guidance: scale of classifier-free guidance; None leaves the unconditional branch out.
+        views_at_once: views rendered together; 0 renders all at once.
+    """
+    module = family(config)
+
+    def of(condition: Any) -> Denoise:
+        return module.denoiser(config, params, frozen, condition, views_at_once=views_at_once)
+
+    conditional = of(module.condition(config, params, frozen, request))
+    if guidance is None:
+        return conditional
+    unconditional = of(module.null_condition(config, params, frozen, request))
+    return classifier_free_guidance(conditional, unconditional, jnp.asarray(guidance))
