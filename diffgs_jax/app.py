@@ -19,10 +19,10 @@ import numpy as np
 
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
-from diffgs_jax.inference.pipeline import Pipeline, load
+from diffgs_jax.inference import Pipeline, SamplingOptions, load
 from diffgs_jax.interop import check_turntable
 from diffgs_jax.viewing import address_of, find_port, jobs
-from diffgs_jax.viewing.assets import Progress, Settings, make_asset
+from diffgs_jax.viewing.assets import AssetOptions, JobProgress, make_asset
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "assets"
 """Pictures that a clone of the repository has; an installed package goes without."""
@@ -130,13 +130,13 @@ def _import_page(cache: pathlib.Path) -> Any:
     return page
 
 
-def _warm_up(pipeline: Pipeline, folder: pathlib.Path, report: Callable[[Progress], object]) -> None:
+def _warm_up(pipeline: Pipeline, folder: pathlib.Path, report: Callable[[JobProgress], object]) -> None:
     """Makes something of nothing much, so that all programs are compiled when the first visitor comes."""
     disc = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.8
     pixels = np.stack([*[np.full(disc.shape, 128)] * 3, 255 * disc], axis=-1).astype(np.uint8)
     try:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            make_asset(pipeline, pixels, Settings(steps=2), pathlib.Path(place), report)
+            make_asset(pipeline, pixels, AssetOptions(sampling=SamplingOptions(steps=2)), pathlib.Path(place), report)
     except jobs.Abandoned:
         raise
     except Exception as error:  # the visitor's own request will tell

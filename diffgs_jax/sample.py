@@ -1,9 +1,9 @@
-"""Turns pictures of objects into 3D Gaussians: `python -m diffgs_jax.sample --image PICTURE --out DIR`.
+"""Turns images of objects into 3D Gaussians: `python -m diffgs_jax.sample --image IMAGE --out DIR`.
 
-The folder receives `gaussians.ply` (for any 3D Gaussian splatting viewer), `turntable.mp4`, `views.png` (the picture as
+The folder receives `gaussians.ply` (for any 3D Gaussian splatting viewer), `turntable.mp4`, `views.png` (the image as
 the model saw it beside the views it predicted), and `sample.json`, from which `--repeat sample.json --out DIR` makes it
-again. `--image FOLDER` does all the pictures of a folder, each into a folder of its own; one that cannot be used does
-not keep the others back. `--help` lists every option.
+again. `--image FOLDER` does all the images of a folder, each into a folder of its own; one that cannot be used does not
+keep the others back. A model that makes images without a pose fills the folder with those. `--help` lists every option.
 """
 
 import argparse
@@ -13,18 +13,15 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from diffgs_jax.commands.sample_jobs import find_jobs
-from diffgs_jax.commands.sample_options import Options
-from diffgs_jax.commands.sample_outputs import write_outputs
-from diffgs_jax.commands.sample_record import make_record, read_options, refuse_others
+from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
 from diffgs_jax.files import filled_folder
-from diffgs_jax.inference.pipeline import load
+
+if TYPE_CHECKING:
+    from diffgs_jax.inference import Pipeline
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,14 +35,16 @@ def main(arguments: list[str] | None = None) -> None:
         settings: dict[str, Any] = {"prog": "python -m diffgs_jax.sample"}
         record = None
         if stated.repeat is not None:
+            from diffgs_jax.commands.sample_record import read_options
+
             if stated.out is None:
                 raise UserError("--repeat needs --out, a folder for what is made again")
             settings["default"], record = read_options(stated.repeat, stated.out)
-        run(parse_options(Options, words, **settings), record)
+        run(parse_options(SampleOptions, words, **settings).checked(), record)
 
 
-def run(options: Options, record: dict[str, Any] | None = None) -> None:
-    """Samples every picture as often as asked and fills the folders.
+def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
+    """Samples every image as often as asked and fills the folders.
 
     Args:
         options: what to do.
@@ -53,54 +52,94 @@ def run(options: Options, record: dict[str, Any] | None = None) -> None:
 
     Raises:
         UserError: if an option is out of range or a path cannot be read or written; before any expensive work.
-        DataError: if the picture or the checkpoint is not usable.
-        SystemExit: with code 1 if some of several pictures could not be used; each was told in a line.
+        DataError: if the image or the checkpoint is not usable.
+        SystemExit: with code 1 if some of several images could not be used; each was told in a line.
     """
-    jobs = find_jobs(options.checked().image, options.out, seed=options.seed, samples=options.samples)
-    failed = 0
+    # What takes seconds to import comes after the options are known to be good
+    from diffgs_jax.commands.sample_images import sample_images
+    from diffgs_jax.commands.sample_jobs import find_jobs
+    from diffgs_jax.commands.sample_record import refuse_others
+    from diffgs_jax.inference import load
+
+    jobs = []
+    if options.image is not None:
+        jobs = find_jobs(options.image, options.out, seed=options.seed, samples=options.samples)
     with filled_folder(options.out):  # known to be writable before any work, and gone again if nothing comes of it
         pipeline = load(options.checkpoint, low_memory=options.low_memory)
-        pipeline.check(seed=options.seed, **options.settings)
-        pipeline.check(seed=options.seed + options.samples - 1)
+        last = dataclasses.replace(options.sampling, seed=options.seed + options.samples - 1)
+        for sampling in (options.sampling, last):
+            pipeline.check(options.inputs, sampling, has_image=options.image is not None)
         if record is not None:
             refuse_others(record, options, pipeline)
-        steps = pipeline.config.sampling.steps if options.steps is None else options.steps
+        if pipeline.requirements.makes == "images":
+            with _progress_bar(options.samples, "sampling", "image") as advance:
+                files = sample_images(pipeline, options, advance)
+            print(f"{options.samples} images: {', '.join(str(path) for path in files[:3])}, …")
+            return
+        failed = 0
         for job in jobs:
             this = dataclasses.replace(options, image=job.image, seed=job.seed, out=job.out)
             try:
-                with filled_folder(job.out) as folder:
-                    given = pipeline.prepare(job.image, **this.preparation)
-                    with progress(steps) as on_step:
-                        result = pipeline(
-                            given, seed=job.seed, trajectory=this.trajectory, on_step=on_step, **this.settings
-                        )
-                    if options.min_opacity or options.crop_radius is not None:
-                        result = result.cleaned(min_opacity=options.min_opacity, crop_radius=options.crop_radius)
-                    write_outputs(folder, result, this)
-                    names = sorted(path.name for path in folder.iterdir())
-                    made = make_record(this, pipeline, folder)
-                    (folder / "sample.json").write_text(json.dumps(made, indent=2) + "\n")
+                _sample_one(pipeline, this)
             except (UserError, DataError) as error:
-                if not options.image.is_dir():
+                if not _is_folder(options):
                     raise
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
-            else:
-                files = ", ".join(str(job.out / name) for name in names)
-                print(f"{len(result.gaussians.opacities)} Gaussians: {files}", flush=True)
-    if options.image.is_dir():
+    if _is_folder(options):
         print(f"{len(jobs) - failed} of {len(jobs)} samples of {options.image} are in {options.out}")
     if failed:
         raise SystemExit(1)
 
 
+def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
+    """Samples one image once, and says which files came of it."""
+    from diffgs_jax.commands.sample_outputs import write_outputs
+    from diffgs_jax.commands.sample_record import make_record
+
+    assert options.image is not None
+    steps = pipeline.config.sampling.steps if options.steps is None else options.steps
+    with filled_folder(options.out) as folder:
+        given = pipeline.prepare(options.image, options.inputs)
+        with _steps_shown(steps) as on_step:
+            result = pipeline(
+                given,
+                inputs=options.inputs,
+                sampling=options.sampling,
+                trajectory=options.trajectory,
+                on_step=on_step,
+            )
+        if options.min_opacity or options.crop_radius is not None:
+            result = result.cleaned(min_opacity=options.min_opacity, crop_radius=options.crop_radius)
+        write_outputs(folder, result, options)
+        names = sorted(path.name for path in folder.iterdir())
+        record = make_record(options, pipeline, folder)
+        (folder / "sample.json").write_text(json.dumps(record, indent=2) + "\n")
+    files = ", ".join(str(options.out / name) for name in names)
+    print(f"{len(result.splat.opacities)} Gaussians: {files}", flush=True)
+
+
+def _is_folder(options: SampleOptions) -> bool:
+    return options.image is not None and options.image.is_dir()
+
+
 @contextlib.contextmanager
-def progress(steps: int) -> Generator[Callable[[int], object] | None, None, None]:
-    """Yields what shows the number of steps done, or None where nobody would see it."""
+def _progress_bar(total: int, doing: str, unit: str) -> Generator[Callable[[int], object], None, None]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=doing, unit=unit, leave=False, disable=None) as bar:
+        yield bar.update
+
+
+@contextlib.contextmanager
+def _steps_shown(steps: int) -> Generator[Callable[[int], object] | None, None, None]:
+    """Yields what shows the number of steps done, or None where standard error is no terminal."""
+    from tqdm import tqdm
+
     if not sys.stderr.isatty():
         yield None
         return
-    with tqdm(total=steps, desc="compiling", unit="step", leave=False) as bar:
+    with tqdm(total=steps, desc="compiling (first time only)", unit="step", leave=False) as bar:
 
         def on_step(done: int) -> None:
             if done:

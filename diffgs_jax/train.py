@@ -1,11 +1,12 @@
-"""Trains a model: `python -m diffgs_jax.train --config configs/quickstart.py [--section.field value …]`.
+"""Trains a model: `python -m diffgs_jax.train --config configs/diffusion_gs/quickstart.py [--section.field value …]`.
 
-The run folder collects the settings (`config.json`), `metrics.jsonl`, a TensorBoard file, sample grids and checkpoints.
+The run folder collects the settings (`config.json`), `metrics.jsonl`, a TensorBoard file, previews and checkpoints.
 Killed at any moment and started again with the same command, it continues from the newest checkpoint, with the same
 batches and the same random numbers as if nothing had happened. `--help` after `--config FILE` lists every setting.
 """
 
 import functools
+import math
 import pathlib
 import sys
 import time
@@ -14,14 +15,14 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from diffgs_jax import models, training
+from diffgs_jax import training
 from diffgs_jax.checkpoints import latest_step, load_weights, open_checkpoints, read_metadata, restore_checkpoint
 from diffgs_jax.commands.run_folder import claimed, write_settings
 from diffgs_jax.config import TrainConfig, load_config, to_dict
 from diffgs_jax.data import TrainingBatches, device_batches, training_batches
 from diffgs_jax.errors import UserError, report_errors
-from diffgs_jax.geometry import denoised_cameras
-from diffgs_jax.inference.compile_cache import use_compile_cache
+from diffgs_jax.inference import use_compile_cache
+from diffgs_jax.models import Cost, Frozen, Generates, family
 from diffgs_jax.models.losses import fingerprint
 
 
@@ -53,8 +54,13 @@ def train(config: TrainConfig) -> training.TrainState:
     check_batch(config, mesh.size)
     with jax.set_mesh(mesh):
         # What is read before anything is written: a run without data leaves nothing behind
-        source = training_batches(config.data, process_index=jax.process_index(), process_count=jax.process_count())
-        frozen = models.family(config.model).frozen(config.model)
+        source = training_batches(
+            config.data,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            requirements=family(config.model).requirements(config.model),
+        )
+        frozen = family(config.model).load_frozen(config.model, "training")
         folder = pathlib.Path(config.run.folder)
         if not training.is_main():
             return run(config, mesh, source, frozen)
@@ -63,18 +69,18 @@ def train(config: TrainConfig) -> training.TrainState:
             return run(config, mesh, source, frozen)
 
 
-def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, frozen: Any) -> training.TrainState:
-    """Does what `train` says, on a mesh that is in context, in a run folder that nobody else writes."""
+def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, frozen: Frozen) -> training.TrainState:
+    """Does what `train` says, on a mesh that is in context, in a run folder that no other process writes."""
     folder = pathlib.Path(config.run.folder)
-    checkpoints = folder / "checkpoints"
+    saved = folder / "checkpoints"
     uids = [uid for store in source.sources.stores for uid in store.uids]
     batches = device_batches(source, sharding=training.batch_sharding(mesh))
     fingerprints = {name: fingerprint(weights) for name, weights in frozen.items()}
-    frozen = jax.device_put(frozen, training.replicated(mesh))
+    frozen = jax.device_put(frozen, training.state_shardings(frozen, mesh))
 
     # Model and optimizer
-    module = models.family(config.model)
-    optimizer = training.make_optimizer(config.optimizer, config.run.steps)
+    module = family(config.model)
+    optimizer = training.make_optimizer(config.optimizer, config.run.steps, module.is_hidden_matrix)
 
     def initial() -> training.TrainState:
         return training.init_state(module.init(config.model, jax.random.key(config.run.seed)), optimizer)
@@ -82,8 +88,8 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     shapes = jax.eval_shape(initial)
     shardings = training.state_shardings(shapes, mesh)
     counters = {"samples": 0, "seconds": 0.0}
-    if latest_step(checkpoints) is not None:  # where the run stands
-        state, metadata = restore_checkpoint(checkpoints, training.place(shapes, shardings))
+    if latest_step(saved) is not None:  # where the run stands
+        state, metadata = restore_checkpoint(saved, training.place(shapes, shardings))
         batches.set_state(metadata["data"])
         counters = metadata["counters"]
     elif config.run.init_from:
@@ -99,65 +105,71 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     loss = functools.partial(module.loss, config.model)
     step_function = training.make_train_step(loss, optimizer, config.optimizer, config.run.seed, mesh)
     program = None
-    views = config.data.condition_views + config.data.noisy_views
-    cost = module.cost(config.model, views, config.data.resolution)
-    exam = functools.partial(module.denoiser, config.model), config.model.diffusion.schedule, config.model.background
-    rig = denoised_cameras(config.rig)
-    draw_grid = training.make_grid(*exam, config.data, config.run) if config.run.grid_every else None
-    score = training.make_scorer(*exam, rig, config.data, config.run) if config.run.evaluate_every else None
+    cost = module.cost(config.model, config.data)
+    draw_preview = score = None
+    if config.run.preview_every and isinstance(module, Generates):
+        draw_preview = training.make_preview(config.model, config.data, config.run)
+    if config.run.evaluate_every:
+        from diffgs_jax.commands.run_scores import make_run_scorer  # few runs need all that scoring takes
+
+        score = make_run_scorer(config, frozen)
 
     settings = to_dict(config)
     log = None
     if training.is_main():
         log = training.open_log(folder, start, wandb_project=config.run.wandb_project, config=settings)
     began = time.perf_counter()
-    last_time, last_step = began, start
-    taken: list[training.Taken] = []
+    last_time, last_step, last_saved = began, start, began
+    seen: list[training.StepRecord] = []
     try:
         with (
-            open_checkpoints(checkpoints, keep=config.run.keep_checkpoints) as save,
+            open_checkpoints(saved, keep=config.run.keep_checkpoints) as save,
             training.watch_preemption() as is_asked_to_stop,
             tqdm(initial=start, total=config.run.steps, unit="step", disable=not training.is_main()) as progress,
         ):
             for step in range(start + 1, config.run.steps + 1):
                 batch = next(batches)
                 if program is None:
+                    progress.set_description("compiling (first time only)")
                     program = step_function.lower(state, frozen, batch).compile()
+                    progress.set_description("training")
                     progress.write(describe(config, cost, state, program, start))
-                    last_time = time.perf_counter()  # compiling is nobody's speed
+                    last_time = last_saved = time.perf_counter()  # compiling is not part of the speed
                 state, metrics = program(state, frozen, batch)
-                taken.append(training.Taken(step, metrics, batch.record))
+                seen.append(training.StepRecord(step, metrics, batch.record))
                 progress.update()
                 is_last = step == config.run.steps
 
                 is_stopping = is_asked_to_stop(step)
                 is_saving = is_last or is_stopping or step % config.run.checkpoint_every == 0
+                is_saving |= _is_due(config, last_saved)
                 if is_saving or step % config.run.log_every == 0:
                     guarded = config.optimizer.spike_factor > 0
-                    training.check_health(folder, taken, uids, guarded=guarded)
-                    taken.clear()
+                    training.check_health(folder, seen, uids, guarded=guarded)
+                    seen.clear()
                 if log is not None and (is_last or step % config.run.log_every == 0):
                     now = time.perf_counter()
                     rate = (step - last_step) * config.data.batch_size / (now - last_time)
                     last_time, last_step = now, step
                     values = {name: float(value) for name, value in metrics.items()}
-                    seen = speed(cost, rate)
-                    training.log_metrics(log, step, values | seen)
-                    share = seen.get("model_flops_utilisation")
+                    speeds = speed(cost, rate)
+                    training.log_metrics(log, step, values | speeds)
+                    share = speeds.get("model_flops_utilisation")
                     progress.set_postfix_str(
                         f"loss {values['loss']:.4f}, {rate:.1f} samples/s" + (f", {share:.0%} of peak" if share else "")
                     )
 
-                if draw_grid is not None and (is_last or step % config.run.grid_every == 0):
-                    picture = draw_grid(state.ema)
+                if draw_preview is not None and (is_last or step % config.run.preview_every == 0):
+                    image = draw_preview(state.ema, frozen)
                     if log is not None:
-                        training.log_image(log, step, "test", picture)
+                        training.log_image(log, step, "test", image)
                 if score is not None and (is_last or step % config.run.evaluate_every == 0):
                     values = score(state.ema)
                     if log is not None:
                         training.log_metrics(log, step, values)
 
                 if is_saving:
+                    last_saved = time.perf_counter()
                     done = {
                         "samples": counters["samples"] + (step - start) * config.data.batch_size,
                         "seconds": counters["seconds"] + time.perf_counter() - began,
@@ -172,9 +184,15 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
         batches.close()
     if int(state.step) < config.run.steps:
         if training.is_main():
-            print(f"asked to stop: step {int(state.step)} is saved in {checkpoints}; the same command goes on")
+            print(f"asked to stop: step {int(state.step)} is saved in {saved}; the same command goes on")
         raise SystemExit(training.EXIT_CODE)
     return state
+
+
+def _is_due(config: TrainConfig, last_saved: float) -> bool:
+    """Tells whether a checkpoint is due by the clock, which several processes would not read alike."""
+    limit = config.run.checkpoint_seconds or math.inf
+    return jax.process_count() == 1 and time.perf_counter() - last_saved > limit
 
 
 def check_batch(config: TrainConfig, devices: int) -> None:
@@ -191,22 +209,23 @@ def check_batch(config: TrainConfig, devices: int) -> None:
         )
 
 
-def describe(config: TrainConfig, cost: Any, state: training.TrainState, program: Any, start: int) -> str:
+def describe(config: TrainConfig, cost: Cost, state: training.TrainState, program: Any, start: int) -> str:
     """Returns what a run is, before its first step: sizes, operations, memory, devices."""
     flops = 3 * cost.forward_flops * config.data.batch_size
+    counts = " and ".join(f"{number} {name}" for name, number in cost.counts.items())
     planned = training.program_bytes(program)
     working = "" if planned is None else f" and {planned / 1e6:.0f} MB to work in (planned)"
     mesh = " × ".join(str(size) for size in jax.sharding.get_abstract_mesh().axis_sizes)
     return (
-        f"{config.run.folder}: {cost.parameters / 1e6:.1f} M parameters; a sample is {cost.tokens} tokens and "
-        f"{cost.gaussians} Gaussians; {flops / 1e9:.0f} GFLOP a step of {config.data.batch_size} samples, rendering "
-        f"not counted\n{jax.device_count()} × {jax.devices()[0].device_kind} as data × fsdp = {mesh}; per device "
+        f"{config.run.folder}: {cost.parameters / 1e6:.1f} M parameters; a sample is {counts}; "
+        f"{flops / 1e9:.0f} GFLOP a step of {config.data.batch_size} samples, rendering not counted\n"
+        f"{jax.device_count()} × {jax.devices()[0].device_kind} as data × fsdp = {mesh}; per device "
         f"{training.state_bytes(state) / 1e6:.0f} MB of weights, average and optimizer{working}; "
         f"steps {start} to {config.run.steps}"
     )
 
 
-def speed(cost: Any, rate: float) -> dict[str, float]:
+def speed(cost: Cost, rate: float) -> dict[str, float]:
     """Returns samples a second, and the share of the devices' peak where that is known."""
     share = training.model_flops_utilisation(cost.forward_flops, rate)
     return {"samples_per_second": rate} | ({} if share is None else {"model_flops_utilisation": share})

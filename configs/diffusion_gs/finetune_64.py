@@ -32,11 +32,11 @@ def get_config() -> TrainConfig:
                 scale_limit=-1.8931,
                 opacity_offset=-1.0,
             ),
-            diffusion=DiffusionConfig(own_predictions=1.0),
+            diffusion=DiffusionConfig(scheduled_sampling=1.0),
             losses=LossConfig(
                 perceptual=2.0,
                 perceptual_signal_power=1.0,
-                perceptual_pictures=8,
+                perceptual_images=8,
                 alpha=1.0,
                 condition_dropout=0.1,
                 supervised_noisy_views=2,

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.training.state import Params, TrainState
+from diffgs_jax.models import Params
+from diffgs_jax.training.state import TrainState
 
 Save = Callable[[TrainState, dict[str, Any]], None]
 """Saves a state with metadata: anything JSON can say, the config under `config`, the data position, counters."""

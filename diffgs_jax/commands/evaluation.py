@@ -1,7 +1,6 @@
 """What command lines ask of a model, and how they have its answers judged: options, objects or scenes, baselines."""
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
 import resource
@@ -13,11 +12,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from diffgs_jax import evaluation, models
+from diffgs_jax import evaluation
 from diffgs_jax.checkpoints import read_metadata
 from diffgs_jax.data import DataConfig, RecordStore, Split, load_views, open_store
 from diffgs_jax.datasets import read_evaluation_index
-from diffgs_jax.diffusion import SamplerKind, make_sampler, make_schedule
+from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import denoised_cameras
 from diffgs_jax.inference.pipeline import BUNDLED_CHECKPOINT, Pipeline
@@ -80,7 +79,7 @@ def choose_judges(options: Protocol, pipeline: Pipeline) -> evaluation.ProtocolC
         evaluation.load_inception(str(options.inception))
     return evaluation.ProtocolConfig(
         batch_size=options.batch_size,
-        background=pipeline.config.model.background,
+        background=pipeline.background,
         seed=options.seed,
         lpips=usable,
         inception=None if options.inception is None else str(options.inception),
@@ -88,7 +87,7 @@ def choose_judges(options: Protocol, pipeline: Pipeline) -> evaluation.ProtocolC
 
 
 def make_predictor(
-    pipeline: Pipeline, protocol: evaluation.ProtocolConfig, sampler: SamplerKind, steps: int
+    pipeline: Pipeline, protocol: evaluation.ProtocolConfig, sampler: SamplerKind | None, steps: int | None
 ) -> evaluation.Predictor:
     """Returns the model behind a sampler; asked for its own rig's views, where a protocol names no others.
 
@@ -97,8 +96,9 @@ def make_predictor(
     """
     settings = pipeline.config
     return evaluation.make_predictor(
-        functools.partial(models.family(settings.model).denoiser, settings.model),
-        make_sampler(make_schedule(settings.model.diffusion.schedule), sampler, steps),
+        settings.model,
+        pipeline.frozen,
+        pipeline.sampler(SamplingOptions(steps=steps, sampler=sampler)),
         denoised_cameras(settings.rig),
         settings.data.resolution,
         protocol,
@@ -112,7 +112,7 @@ def read_cases(options: Protocol, store: RecordStore, pipeline: Pipeline) -> lis
         UserError: if options contradict one another.
         DataError: if a record or the index cannot be used.
     """
-    data, background = pipeline.config.data, pipeline.config.model.background
+    data, background = pipeline.config.data, pipeline.background
     if options.index is not None:
         for name in ("max_views", "condition_view", "target_views"):
             if getattr(options, name) is not None:
@@ -211,7 +211,7 @@ def make_baselines(
 
     if options.index is not None:
         return {"condition view copied": copied}
-    background, resolution = pipeline.config.model.background, pipeline.config.data.resolution
+    background, resolution = pipeline.background, pipeline.config.data.resolution
     store = open_store(training_data, "train")
     chosen = evaluation.spread(len(store), mean_view_objects)
     seen = (load_views(store[index], resolution, background) for index in chosen)

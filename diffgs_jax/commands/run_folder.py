@@ -64,8 +64,8 @@ def write_settings(folder: pathlib.Path, config: TrainConfig) -> None:
 # What may differ between two starts of one run: it changes what is written or how fast, not what is learned.
 _MAY_CHANGE = {
     *(f"run.{name}" for name in ("folder", "steps", "init_from", "init_partly", "log_every")),
-    *(f"run.{name}" for name in ("checkpoint_every", "keep_checkpoints")),
-    *(f"run.{name}" for name in ("grid_every", "grid_objects", "grid_sampler_steps")),
+    *(f"run.{name}" for name in ("checkpoint_every", "checkpoint_seconds", "keep_checkpoints")),
+    *(f"run.{name}" for name in ("preview_every", "preview_objects", "preview_steps")),
     *(f"run.{name}" for name in ("evaluate_every", "evaluate_objects", "wandb_project")),
     *("mesh.data", "mesh.fsdp"),
     *(f"cluster.{name}" for name in ("join", "coordinator", "processes", "process", "timeout_seconds")),

@@ -3,13 +3,13 @@
 import dataclasses
 import importlib.util
 import pathlib
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import ImageColor
 
-from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
-from diffgs_jax.interop import SPLAT_SUFFIXES, Matting, Shown, Sphere, check_cleaning, check_matting, check_turntable
+from diffgs_jax.inference.options import InputOptions, SamplingOptions
+from diffgs_jax.interop import SPLAT_SUFFIXES, Shown, Sphere, check_cleaning, check_matting, check_turntable
 
 Format = Literal["ply", "spz", "splat", "glb", "obj"]
 """Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
@@ -18,48 +18,23 @@ Format = Literal["ply", "spz", "splat", "glb", "obj"]
 _MESH_PACKAGES = ("trimesh", "skimage", "fast_simplification")
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Turns a picture of an object, or a folder of them, into 3D Gaussians."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleOptions(InputOptions, SamplingOptions):
+    """Turns an image of an object, or a folder of them, into 3D Gaussians."""
 
-    image: pathlib.Path
-    """A picture of one object; a folder of such pictures; or a transforms.json that lists posed pictures of one object,
-    all of which the model is shown."""
+    image: pathlib.Path | None = None
+    """An image of one object; a folder of such images; or a transforms.json that lists posed images of one object, all
+    of which the model is shown. Models that generate from nothing need none."""
     out: pathlib.Path
-    """Folder for what is made; created if need be. Of a folder of pictures, each gets a folder of its name in it."""
+    """Folder for what is made; created if need be. Of a folder of images, each gets a folder of its name in it."""
     repeat: pathlib.Path | None = None
-    """The sample.json of an earlier run, whose options are those of this one where it states no other. The picture and
+    """The sample.json of an earlier run, whose options are those of this one where it states no other. The image and
     the checkpoint must be the same; `--image` and `--checkpoint` say where they are now."""
     checkpoint: pathlib.Path | None = None
     """Folder of a training run or of its checkpoints; by default the model that comes with the package."""
 
-    matting: Matting = "auto"
-    """Who tells the object from its background: its own transparency (`alpha`), a background of one colour (`plain`),
-    the rembg package (`rembg`), an ISNet file (`isnet`), or nobody (`keep`). `auto` takes the first of alpha, plain and
-    a given ISNet file that fits."""
-    matting_model: pathlib.Path | None = None
-    """An ISNet network as an ONNX file, for photographs whose background is not plain."""
-    elevation: float | None = None
-    """How far above the object's horizon the camera was, degrees; by default the model's, 20."""
-    foreground_ratio: float | Literal["model"] | None = "model"
-    """The object's larger side over the side of the view the model is shown; `model` takes what the model was trained
-    with, None keeps the picture's framing."""
-
-    steps: int | None = None
-    """Denoising steps: more take longer, and the best number depends on the sampler; by default the model's, 30."""
-    sampler: SamplerKind | None = None
-    """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published. By default the
-    model's, `ddim` unless it was imported."""
-    guidance: tuple[float, ...] = (1.0,)
-    """Classifier-free guidance: 1 is none, above it the picture counts for more than it does by itself. One number, or
-    one for each denoised view. Only for models trained with condition dropout, as the bundled one was."""
-    views: int | None = None
-    """Views to denoise, evenly around the object; more make more Gaussians. By default those the model was trained
-    with, 3."""
-    seed: int = 0
-    """Of the noise: another seed imagines another unseen side."""
     samples: int = 1
-    """How many to make of each picture, of consecutive seeds; more than one come in folders seed_0, seed_1, …"""
+    """How many to make of each image, of consecutive seeds; more than one come in folders seed_0, seed_1, …"""
     low_memory: bool = False
     """Render one view at a time and, on accelerators, keep the network in bfloat16: half the memory for its weights. On
     a CPU next to nothing is gained; docs/python-api.md has figures."""
@@ -84,8 +59,8 @@ class Options:
     trajectory: bool = False
     """Also write the film `trajectory`: what was predicted, and the noise that was left, at every step."""
 
-    def checked(self) -> "Options":
-        """Returns the options, or refuses those that no model and no picture would make sense of.
+    def checked(self) -> "SampleOptions":
+        """Returns the options, or refuses those that make no sense for any model and image.
 
         Raises:
             UserError: naming the first such option.
@@ -117,22 +92,13 @@ class Options:
         return red / 255, green / 255, blue / 255
 
     @property
-    def preparation(self) -> dict[str, Any]:
-        """What `Pipeline.prepare` is told."""
-        return {
-            "elevation": self.elevation,
-            "foreground_ratio": self.foreground_ratio,
-            "matting": self.matting,
-            "matting_model": self.matting_model,
-        }
+    def inputs(self) -> InputOptions:
+        """The part that is about the input."""
+        return InputOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(InputOptions)})
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What `Pipeline.check` is told, the seed aside."""
-        return {
-            "steps": self.steps,
-            "sampler": self.sampler,
-            "guidance": self.guidance,
-            "views": self.views,
-            "elevation": self.elevation,
-        }
+    def sampling(self) -> SamplingOptions:
+        """The part that is about sampling."""
+        return SamplingOptions(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(SamplingOptions)}
+        )

@@ -4,13 +4,13 @@ import pathlib
 
 from tqdm import tqdm
 
-from diffgs_jax.commands.sample_options import Options
+from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.inference.result import Result
-from diffgs_jax.interop import SPLAT_SUFFIXES, render_trajectory, write_contact_sheet, write_video
+from diffgs_jax.interop import SPLAT_SUFFIXES, render_trajectory, write_contact_sheet, write_image, write_video
 from diffgs_jax.meshing import write_mesh
 
 
-def write_outputs(folder: pathlib.Path, result: Result, options: Options) -> None:
+def write_outputs(folder: pathlib.Path, result: Result, options: SampleOptions) -> None:
     """Fills a folder with a sample's files.
 
     Args:
@@ -22,7 +22,18 @@ def write_outputs(folder: pathlib.Path, result: Result, options: Options) -> Non
         UserError: if one cannot be written.
         DataError: if the Gaussians are not finite, or too faint for a mesh that was asked for.
     """
-    write_contact_sheet(folder / "views.png", result.views)
+    if result.images is not None:
+        write_image(folder / "image.png", result.images[0])
+    if result.views is not None:
+        write_contact_sheet(folder / "views.png", result.views)
+    if result.gaussians is not None:
+        _write_splat(folder, result, options)
+    if result.trajectory is not None and result.views is not None:
+        write_video(folder / f"trajectory.{options.film}", render_trajectory(*result.trajectory))
+
+
+def _write_splat(folder: pathlib.Path, result: Result, options: SampleOptions) -> None:
+    """Writes the Gaussians, the meshes and the turntables that were asked for."""
     meshes = [suffix for suffix in options.formats if f".{suffix}" not in SPLAT_SUFFIXES]
     for suffix in options.formats:
         if suffix not in meshes:
@@ -42,5 +53,3 @@ def write_outputs(folder: pathlib.Path, result: Result, options: Options) -> Non
                 background=options.background_color(),
                 progress=bar.update,
             )
-    if result.trajectory is not None:
-        write_video(folder / f"trajectory.{options.film}", render_trajectory(*result.trajectory))

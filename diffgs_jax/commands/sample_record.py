@@ -11,7 +11,7 @@ from typing import Any, Literal
 import cattrs
 import jax
 
-from diffgs_jax.commands.sample_options import Options
+from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.inference.pipeline import Pipeline
 
@@ -27,7 +27,7 @@ _converter.register_structure_hook_func(
 )
 
 
-def make_record(options: Options, pipeline: Pipeline, folder: pathlib.Path) -> dict[str, Any]:
+def make_record(options: SampleOptions, pipeline: Pipeline, folder: pathlib.Path) -> dict[str, Any]:
     """Returns what `sample.json` says.
 
     Args:
@@ -35,7 +35,8 @@ def make_record(options: Options, pipeline: Pipeline, folder: pathlib.Path) -> d
         pipeline: that made it.
         folder: with the files that were made.
     """
-    kept = _converter.unstructure(dataclasses.replace(options, image=options.image.absolute(), samples=1))
+    image = None if options.image is None else options.image.absolute()
+    kept = _converter.unstructure(dataclasses.replace(options, image=image, samples=1))
     for name in ("out", "repeat"):
         del kept[name]
     return {
@@ -54,7 +55,7 @@ def make_record(options: Options, pipeline: Pipeline, folder: pathlib.Path) -> d
     }
 
 
-def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[Options, dict[str, Any]]:
+def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[SampleOptions, dict[str, Any]]:
     """Returns the options that a `sample.json` was made with, for another folder, and all that it says.
 
     Raises:
@@ -70,12 +71,12 @@ def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[Options, dict[s
     try:
         if record["version"] != _VERSION:
             raise DataError(f"{path} is of version {record['version']}; this program reads version {_VERSION}")
-        return _converter.structure({**record["options"], "out": str(out), "repeat": str(path)}, Options), record
+        return _converter.structure({**record["options"], "out": str(out), "repeat": str(path)}, SampleOptions), record
     except (cattrs.BaseValidationError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a sample.json that this program wrote ({error})") from error
 
 
-def refuse_others(record: dict[str, Any], options: Options, pipeline: Pipeline) -> None:
+def refuse_others(record: dict[str, Any], options: SampleOptions, pipeline: Pipeline) -> None:
     """Refuses to repeat a sample with another picture or another model.
 
     Raises:
@@ -84,18 +85,17 @@ def refuse_others(record: dict[str, Any], options: Options, pipeline: Pipeline) 
     if pipeline.fingerprint != record["model"]["sha256"]:
         raise DataError(f"the checkpoint is not the one that {options.repeat} was made with; name it with --checkpoint")
     if sorted(_hash(path) for path in _inputs(options)) != sorted(record["inputs"].values()):
-        raise DataError(f"{options.image} is not the picture that {options.repeat} was made of; name it with --image")
+        raise DataError(f"{options.image} is not the image that {options.repeat} was made of; name it with --image")
 
 
-def _inputs(options: Options) -> list[pathlib.Path]:
+def _inputs(options: SampleOptions) -> list[pathlib.Path]:
     """Returns all files that a sample depends on, but for the model's."""
-    image = options.image.absolute()
-    files = [image]
-    if image.suffix.lower() == ".json":
+    files = [] if options.image is None else [options.image.absolute()]
+    if files and files[0].suffix.lower() == ".json":
         for frame in json.loads(image.read_text())["frames"]:
             for name in (frame["file_path"], frame.get("mask_path")):
                 if name:  # a path without extension is completed, as its reader does
-                    path = image.parent / name
+                    path = files[0].parent / name
                     files += [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))[:1]
     return files if options.matting_model is None else [*files, options.matting_model.absolute()]
 

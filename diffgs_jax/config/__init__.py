@@ -1,16 +1,10 @@
 """The settings of a whole run: data only. Importing it is cheap."""
 
-from diffgs_jax.config.run import ClusterConfig, MeshConfig, OptimizerConfig, RunConfig
-from diffgs_jax.config.train_config import (
-    SamplingConfig,
-    TrainConfig,
-    apply_overrides,
-    check,
-    flatten,
-    from_dict,
-    load_config,
-    to_dict,
-)
+from diffgs_jax.config.json_form import flatten, from_dict, to_dict
+from diffgs_jax.config.loading import apply_overrides, load_config
+from diffgs_jax.config.parsing import parse_options
+from diffgs_jax.config.run import ClusterConfig, MeshConfig, OptimizerConfig, RunConfig, SamplingConfig
+from diffgs_jax.config.train_config import TrainConfig, check
 
 __all__ = [
     "ClusterConfig",
@@ -24,5 +18,6 @@ __all__ = [
     "flatten",
     "from_dict",
     "load_config",
+    "parse_options",
     "to_dict",
 ]

@@ -2,10 +2,9 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
-
-import tyro
 
 from diffgs_jax.errors import UserError
 
@@ -24,6 +23,8 @@ def parse_options(kind: type[Options], arguments: Sequence[str] | None = None, *
         UserError: in one line instead of tyro's box, if an option is missing, unknown or of a wrong value.
         SystemExit: with code 0 for `--help`.
     """
+    import tyro  # a third of a second, which settings alone do not need
+
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
@@ -37,7 +38,7 @@ def parse_options(kind: type[Options], arguments: Sequence[str] | None = None, *
 def _message(box: str) -> str:
     """Returns what tyro says between its title and the options' documentation, each parted by a ruled line."""
     sections: list[list[str]] = [[]]
-    for line in box.splitlines():
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():  # a terminal gets colours
         text = line.strip(" │|")
         if text.startswith("╭") or (text and not text.strip("─-")):
             sections.append([])

@@ -1,7 +1,10 @@
-"""Settings of a training run that do not depend on the model family."""
+"""Settings of a run that do not depend on the model family."""
 
 import dataclasses
 from typing import Literal
+
+from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.geometry import FOREGROUND_RATIO
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,21 +70,24 @@ class RunConfig:
     """How long to train, what to write, and where."""
 
     folder: str = "runs/quickstart"
-    """Run folder: settings, metrics, grids and checkpoints. The same command continues what is there."""
+    """Run folder: settings, metrics, previews and checkpoints. The same command continues what is there."""
     steps: int = 2000
     """Optimizer steps of the whole run, before and after any interruption."""
     seed: int = 0
     """Seeds initialisation, noise and timesteps; the data has its own."""
     log_every: int = 20
     """Steps between lines of metrics.jsonl and the TensorBoard file."""
-    grid_every: int = 500
-    """Steps between sample grids (`grids/*.png`) of test objects; 0 writes none."""
-    grid_objects: int = 4
-    """Test objects in a grid."""
-    grid_sampler_steps: int = 10
-    """DDIM steps a grid is sampled with."""
+    preview_every: int = 500
+    """Steps between previews (`previews/*.png`): samples of test objects; 0 writes none."""
+    preview_objects: int = 4
+    """Test objects in a preview."""
+    preview_steps: int = 10
+    """DDIM steps a preview is sampled with."""
     checkpoint_every: int = 500
     """Steps between checkpoints; the last step always writes one."""
+    checkpoint_seconds: int = 600
+    """Also write one when so many seconds have passed since the last; 0 goes by steps alone, as runs of several
+    processes do."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
     evaluate_every: int = 0
@@ -94,3 +100,15 @@ class RunConfig:
     """A checkpoint directory whose averaged weights this run starts from; empty starts from random weights."""
     init_partly: bool = False
     """Let weights that `init_from` lacks start as they would in a new model: a second decoder, a colour skip."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How the model is sampled from when the caller does not say."""
+
+    sampler: SamplerKind = "ddim"
+    """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published."""
+    steps: int = 30
+    """Denoiser calls."""
+    foreground_ratio: float = FOREGROUND_RATIO
+    """An object's larger side over the side of the view, as in the views that the model was trained on."""

@@ -88,7 +88,12 @@ class TrainingBatches(Iterator[Batch]):
 
 
 def training_batches(
-    config: DataConfig, *, split: Split = "train", process_index: int = 0, process_count: int = 1
+    config: DataConfig,
+    *,
+    split: Split = "train",
+    process_index: int = 0,
+    process_count: int = 1,
+    requirements: Any = None,
 ) -> TrainingBatches:
     """Opens a dataset, or several to mix, for training.
 
@@ -98,6 +103,7 @@ def training_batches(
             background, and without the sources that hold nothing out.
         process_index: this host's number; it gets its part of every batch, in order.
         process_count: number of hosts.
+        requirements: of the model's family; says what is read beside images.
 
     Raises:
         UserError: if the settings contradict each other or a dataset is not there.

@@ -75,24 +75,24 @@ def evaluate_model(
     batches = -(-len(objects) // config.batch_size)
     compiled = False
 
-    def gaussians_in(cases: Cases, indices: np.ndarray, batch: int) -> tuple[Gaussians, float]:
+    def gaussians_in(cases: Cases) -> tuple[Gaussians, float]:
         """Samples a batch; how long it takes is not known (NaN) when that includes compilation."""
         nonlocal compiled
         seconds = np.nan
         for _ in range(2 if batches == 1 and not compiled else 1):
             began = time.perf_counter()
             # On the host, as in the second pass: an array that is committed to a device would compile everything twice.
-            gaussians = jax.device_get(predictor.gaussians(params, cases, indices, batch))
-            seconds = (time.perf_counter() - began) / len(indices) if compiled else np.nan
+            gaussians = jax.device_get(predictor.gaussians(params, cases))
+            seconds = (time.perf_counter() - began) / len(cases.condition_images) if compiled else np.nan
             compiled = True
         return gaussians, seconds
 
     pieces: list[Piece] = []
-    for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
+    for batch, (cases, _, real) in enumerate(_batches(objects, config)):
 
-        def predict(cases: Cases = cases, indices: np.ndarray = indices, real: int = real, batch: int = batch) -> Piece:
-            gaussians, seconds = gaussians_in(cases, indices, batch)
-            piece = _judged(predictor.views(gaussians, cases.target_cameras), cases, real, config)
+        def predict(cases: Cases = cases, real: int = real) -> Piece:
+            gaussians, seconds = gaussians_in(cases)
+            piece = _scored(predictor.views(gaussians, cases.target_cameras), cases, real, config)
             if swap:
                 piece |= {f"gaussians/{name}": leaf[:real] for name, leaf in gaussians._asdict().items()}
             return piece | {"seconds": np.asarray(seconds)}
@@ -115,7 +115,7 @@ def evaluate_model(
 
         def exchange(cases: Cases = cases, indices: np.ndarray = indices, real: int = real) -> Piece:
             strangers = Gaussians(*(leaf[other[indices]] for leaf in made))
-            return _judged(predictor.views(strangers, cases.target_cameras), cases, real, plain)
+            return _scored(predictor.views(strangers, cases.target_cameras), cases, real, plain)
 
         pieces.append(keep(f"swapped-{batch:04d}", exchange))
         on_batch(real)
@@ -141,7 +141,7 @@ def evaluate_pictures(
     """
     pieces = []
     for batch, (cases, _, real) in enumerate(_batches(objects, config)):
-        judge = functools.partial(lambda cases, real: _judged(paint(cases), cases, real, config), cases, real)
+        judge = functools.partial(lambda cases, real: _scored(paint(cases), cases, real, config), cases, real)
         pieces.append(keep(f"batch-{batch:04d}", judge))
         on_batch(real)
     return _collected(pieces)
@@ -209,7 +209,7 @@ def _batches(objects: Sequence[PosedObject], config: ProtocolConfig) -> Iterator
         yield cases, indices, min(size, len(objects) - start)
 
 
-def _judged(seen: Picture, cases: Cases, real: int, config: ProtocolConfig) -> Piece:
+def _scored(seen: Picture, cases: Cases, real: int, config: ProtocolConfig) -> Piece:
     """Returns scores, features and pixels of a batch, the fillers left out."""
     scores, features = score_batch(seen, cases, config)
     pixels = np.asarray(jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8))

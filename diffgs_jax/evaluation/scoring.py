@@ -29,7 +29,7 @@ class ProtocolConfig:
     background: float = 1.0
     """Grey level in [0, 1] behind all views; the model's."""
     seed: int = 0
-    """An object's first noise is a function of this and of its place in the split."""
+    """Of every object's noise, as in `diffgs_jax.sample --seed`."""
     lpips: tuple[Network, ...] = ()
     """Networks to score LPIPS with; their weights must be installed (`usable_lpips` says which can be used). With VGG16
     among them, the features of distances of sets are collected too."""

@@ -11,6 +11,7 @@ from diffgs_jax.geometry.cameras import (
 from diffgs_jax.geometry.gaussians import Gaussians, covariances, rotation_matrices
 from diffgs_jax.geometry.mirroring import mirror_cameras, mirror_gaussians
 from diffgs_jax.geometry.object_frame import (
+    FOREGROUND_RATIO,
     ObjectRig,
     condition_camera,
     denoised_cameras,
@@ -24,6 +25,7 @@ from diffgs_jax.geometry.views import OBJECT, SCENE, Views
 __all__ = [
     "OBJECT",
     "SCENE",
+    "FOREGROUND_RATIO",
     "Cameras",
     "Gaussians",
     "ObjectRig",

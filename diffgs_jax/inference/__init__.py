@@ -1,1 +1,5 @@
-"""From a request to Gaussians: the pipeline, its results and their files."""
+"""From a request to what a trained model makes of it: the pipeline, its options, its results and their files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,8 @@
-"""What a model is shown: pictures of one object with the cameras that took them, in the object frame."""
+"""What a model is shown: images of one object with the cameras that took them, in the object frame."""
 
 import os
 import pathlib
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -10,20 +10,14 @@ from jaxtyping import Float, UInt8
 from diffgs_jax.config import TrainConfig
 from diffgs_jax.data import load_views
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import (
-    OBJECT,
-    Cameras,
-    ObjectRig,
-    Views,
-    condition_camera,
-    denoised_cameras,
-    turn_to_azimuth_zero,
-)
-from diffgs_jax.interop import Matting, isolate_object, load_picture
+from diffgs_jax.geometry import Cameras, condition_camera, turn_to_azimuth_zero
+from diffgs_jax.inference.options import InputOptions
+from diffgs_jax.interop import isolate_object, load_picture
+from diffgs_jax.models import Requirements
 
 
 class Condition(NamedTuple):
-    """Posed pictures of one object.
+    """Posed images of one object.
 
     Attributes:
         images: `[n, s, s, 3]` in [0, 1], on the model's background.
@@ -34,54 +28,43 @@ class Condition(NamedTuple):
     cameras: Cameras
 
 
-def show_picture(
-    source: str | os.PathLike[str] | np.ndarray,
-    config: TrainConfig,
-    *,
-    elevation: float | None = None,
-    foreground_ratio: float | Literal["model"] | None = "model",
-    matting: Matting = "auto",
-    matting_model: str | os.PathLike[str] | None = None,
+def show_image(
+    source: str | os.PathLike[str] | np.ndarray, config: TrainConfig, requirements: Requirements, inputs: InputOptions
 ) -> Condition:
-    """Makes one condition view of a picture without a pose.
+    """Makes one condition view of an image without a pose.
 
     Args:
-        source: path of a picture, or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
+        source: path of an image, or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
         config: of the model.
-        elevation: of its camera above the object's horizon, degrees in [−90, 90]; the model's own if None.
-        foreground_ratio: the object's larger side over the side of the view; "model" takes what the model was trained
-            with; None keeps the picture's own framing, and so does "model" where nothing is removed (`keep`).
-        matting: who tells the object from its background.
-        matting_model: an ISNet ONNX file.
+        requirements: of its family.
+        inputs: what is said of the image. A foreground ratio "model" means the image's own framing where nothing is
+            removed (`keep`).
 
     Raises:
-        UserError: if the file is missing or a setting is out of range.
-        DataError: if the picture cannot be read or its object not isolated.
+        UserError: if the file is missing or an option is out of range.
+        DataError: if the image cannot be read or its object not isolated.
     """
-    if elevation is not None and not -90 <= elevation <= 90:
-        raise UserError(f"the elevation must be from -90 to 90 degrees, not {elevation}")
-    if foreground_ratio == "model":
-        foreground_ratio = None if matting == "keep" else config.sampling.foreground_ratio
+    if inputs.elevation is not None and not -90 <= inputs.elevation <= 90:
+        raise UserError(f"the elevation must be from -90 to 90 degrees, not {inputs.elevation}")
+    ratio = inputs.foreground_ratio
+    if ratio == "model":
+        ratio = None if inputs.matting == "keep" else config.sampling.foreground_ratio
     picture = load_picture(
         source,
         resolution=config.data.resolution,
-        foreground_ratio=foreground_ratio,
-        background=config.model.background,
-        smallest_side=config.model.network.patch_size,
-        matting=matting,
-        matting_model=matting_model,
+        foreground_ratio=ratio,
+        background=_background(config, requirements),
+        smallest_side=requirements.image_multiple,
+        matting=inputs.matting,
+        matting_model=inputs.matting_model,
     )
-    return Condition(picture.image[None], condition_camera(config.rig, elevation))
+    return Condition(picture.image[None], condition_camera(config.rig, inputs.elevation))
 
 
-def read_posed_pictures(
-    path: str | os.PathLike[str],
-    config: TrainConfig,
-    *,
-    matting: Matting = "auto",
-    matting_model: str | os.PathLike[str] | None = None,
+def read_posed_images(
+    path: str | os.PathLike[str], config: TrainConfig, requirements: Requirements, inputs: InputOptions
 ) -> Condition:
-    """Makes condition views of the posed pictures that a `transforms.json` lists.
+    """Makes condition views of the posed images that a `transforms.json` lists.
 
     The file is as instant-ngp, nerfstudio and Blender scripts write it: `frames` with `file_path` and
     `transform_matrix` (camera to world, OpenGL axes), and `camera_angle_x` or `fl_x`. Two or more views of an object
@@ -91,12 +74,12 @@ def read_posed_pictures(
     Args:
         path: the JSON.
         config: of the model.
-        matting: who tells the object from its background where a frame has no mask.
-        matting_model: an ISNet ONNX file.
+        requirements: of its family.
+        inputs: says who tells the object from its background where a frame has no mask.
 
     Raises:
         UserError: if the file is missing.
-        DataError: if it, or a picture that it lists, is not usable.
+        DataError: if it, or an image that it lists, is not usable.
     """
     from diffgs_jax.datasets import read_transforms  # few need it, and it takes a while
 
@@ -107,31 +90,22 @@ def read_posed_pictures(
     def cut_out(pixels: UInt8[np.ndarray, "h w c"], name: str) -> UInt8[np.ndarray, "h w 4"]:
         if pixels.shape[-1] == 3:
             pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)
-        isolated = isolate_object(pixels, name=name, matting=matting, matting_model=matting_model)
+        isolated = isolate_object(pixels, name=name, matting=inputs.matting, matting_model=inputs.matting_model)
         alpha = isolated[..., 3:]
         straight = np.where(alpha > 0, isolated[..., :3] / np.maximum(alpha, 1e-6), 1.0)
         return np.round(np.concatenate([np.clip(straight, 0, 1), alpha], axis=-1) * 255).astype(np.uint8)
 
     record = next(read_transforms(path, domain="object", cut_out=cut_out))
-    images, _, cameras = load_views(record, config.data.resolution, config.model.background)
+    images, _, cameras = load_views(record, config.data.resolution, _background(config, requirements))
     poses = np.asarray(cameras.camera_to_world)
     distance = np.linalg.norm(poses[:, :3, 3], axis=-1)
     if distance.min() < 1:
         raise DataError(f"{path}: a camera is inside the object's bounding sphere; are its poses in another frame?")
+    least, most = requirements.condition_views
+    if not least <= len(images) <= most:
+        raise UserError(f"{path} has {len(images)} images; this model is shown {least} to {most}")
     return Condition(images, Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics)))
 
 
-def views_to_denoise(condition: Condition, rig: ObjectRig) -> Views:
-    """Returns `[1, n + len(rig.azimuths)]` views: the given ones, and those to denoise, their images zero.
-
-    Args:
-        condition: what is given, n views.
-        rig: the cameras to denoise.
-    """
-    denoised = denoised_cameras(rig)
-    cameras = Cameras(*(np.concatenate(pair)[None] for pair in zip(condition.cameras, denoised, strict=True)))
-    given = len(condition.images)
-    images = np.zeros((1, given + len(rig.azimuths), *condition.images.shape[1:]), np.float32)
-    images[0, :given] = condition.images
-    is_condition = np.arange(images.shape[1])[None] < given
-    return Views(images, cameras, is_condition, domain=np.full(1, OBJECT, np.int32))
+def _background(config: TrainConfig, requirements: Requirements) -> float:
+    return config.data.background if requirements.background is None else requirements.background

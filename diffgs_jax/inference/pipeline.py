@@ -1,4 +1,4 @@
-"""From a picture to 3D Gaussians in one call, for Python users and for the command line."""
+"""From an image to 3D Gaussians in one call, for Python users and for the command line."""
 
 import dataclasses
 import functools
@@ -6,187 +6,203 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
-from diffgs_jax import models
 from diffgs_jax.checkpoints import load_weights, read_metadata
 from diffgs_jax.config import TrainConfig, from_dict, to_dict
-from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, make_schedule
+from diffgs_jax.diffusion import Sampler, make_sampler
 from diffgs_jax.errors import UserError
-from diffgs_jax.geometry import Gaussians, ObjectRig, Views
+from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
 from diffgs_jax.inference.compile_cache import use_compile_cache
-from diffgs_jax.inference.conditions import Condition, read_posed_pictures, show_picture, views_to_denoise
-from diffgs_jax.inference.denoising import Network, denoise
+from diffgs_jax.inference.conditions import Condition, read_posed_images, show_image
+from diffgs_jax.inference.options import InputOptions, SamplingOptions, check_options
 from diffgs_jax.inference.result import Result, Trajectory
-from diffgs_jax.interop import Matting
+from diffgs_jax.models import Frozen, Generated, Progress, Request, Requirements, Sampling, family
 
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
 """The checkpoint that comes with the package."""
 
+ImageSource = str | os.PathLike[str] | np.ndarray | Condition
+"""Path of an image; pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1]; the path of a `transforms.json` that lists
+posed images (see `diffgs_jax.inference.conditions`); or a `Condition`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """A trained model, ready to sample from: `load()` makes one, calling it turns a picture into Gaussians."""
+    """A trained model, ready to sample from: `load()` makes one, calling it turns an image into Gaussians."""
 
     config: TrainConfig
     """Everything the model was trained with."""
     params: dict[str, Any]
     """Its weights."""
-    one_view_at_a_time: bool = False
-    """Render predictions one after the other, which takes less memory."""
+    frozen: Frozen = dataclasses.field(default_factory=dict)
+    """Weights that it uses beside its own."""
+    views_at_once: int = 0
+    """Views of a prediction that are rendered together; 1 takes the least memory, 0 renders all at once."""
+
+    @functools.cached_property
+    def requirements(self) -> Requirements:
+        """What the model needs and what it makes."""
+        return family(self.config.model).requirements(self.config.model)
+
+    @property
+    def background(self) -> float:
+        """Grey level in [0, 1] that images are on, given and generated ones."""
+        wanted = self.requirements.background
+        return self.config.data.background if wanted is None else wanted
 
     def __call__(
         self,
-        image: str | os.PathLike[str] | np.ndarray | Condition,
+        image: ImageSource | None = None,
         *,
-        seed: int = 0,
-        steps: int | None = None,
-        sampler: SamplerKind | None = None,
-        guidance: float | tuple[float, ...] = 1.0,
-        views: int | None = None,
-        elevation: float | None = None,
-        foreground_ratio: float | Literal["model"] | None = "model",
-        matting: Matting = "auto",
-        matting_model: str | os.PathLike[str] | None = None,
+        inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
+        sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         trajectory: bool = False,
         on_step: Callable[[int], object] | None = None,
+        **changes: Any,
     ) -> Result:
-        """Turns a picture of one object, or several posed ones, into 3D Gaussians.
+        """Turns an image of one object, or several posed ones, into 3D Gaussians; or whatever the model makes.
 
         The program is compiled for a number of views, once for every seed, sampler and number of steps. It is called
         once, or once a step where somebody watches. The same arguments give the same result, bit for bit, on the same
         machine.
 
         Args:
-            image: path of a picture; pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1]; the path of a
-                `transforms.json` that lists posed pictures (see `diffgs_jax.inference.conditions`); or a `Condition`.
-            seed: of the noise, 0 to 2³² − 1.
-            steps: denoiser calls, from 1 to the length of the schedule; as many as the model's config says if None.
-            sampler: `ddim` or `dpm` (deterministic given the first noise), or `ddpm` (ancestral, as published); what
-                the model's config says if None.
-            guidance: how far to go from what the model would do without the picture (0) towards and beyond what it
-                does with it (1); above 1 exaggerates the picture. One number, or one for each denoised view. Other than
-                1 is for models that were trained for it, and takes twice the time.
-            views: how many views to denoise, evenly around the object; those the model was trained with if None.
-            elevation: of the camera that took a picture without a pose above the object's horizon, degrees in
-                [−90, 90]; what the model takes it to be (20° as a rule) if None.
-            foreground_ratio: the object's larger side over the side of the view that the model is shown; "model" takes
-                what the model was trained with; None keeps the picture's own framing.
-            matting: who tells the object from its background; see `diffgs_jax.interop.Matting`.
-            matting_model: an ISNet ONNX file, for backgrounds that are not plain.
+            image: what is given; None for models that need none.
+            inputs: what is said of it.
+            sampling: how to sample.
             trajectory: keep what was predicted at every step.
-            on_step: called with the number of steps done, for a progress bar: with 0 once the picture is accepted and
+            on_step: called with the number of steps done, for a progress bar: with 0 once the image is accepted and
                 compilation may begin, then after every step. What it raises ends the sampling.
+            **changes: single fields of `inputs` and `sampling`: `pipeline("chair.png", seed=1, elevation=10)`.
 
         Raises:
-            UserError: if the file is missing or a setting is out of range.
-            DataError: if the picture cannot be read or its object not isolated.
+            UserError: if the file is missing, or an option is unknown or out of range.
+            DataError: if the image cannot be read or its object not isolated.
         """
-        table = self.check(seed=seed, steps=steps, sampler=sampler, guidance=guidance, views=views, elevation=elevation)
-        rig = self._rig(views)
-        given = self.prepare(
-            image, elevation=elevation, foreground_ratio=foreground_ratio, matting=matting, matting_model=matting_model
-        )
-        shown = views_to_denoise(given, rig)
+        inputs, sampling = with_changes(inputs, sampling, changes)
+        self.check(inputs, sampling, has_image=image is not None)
+        request = self.request(None if image is None else self.prepare(image, inputs), inputs, sampling)
         if on_step is not None:
             on_step(0)
-        is_given = shown.is_condition[0][:, None, None, None]
-        kept, done, state = [], 0, None
-        for done, state in denoise(
-            Network(self.config.model, self.one_view_at_a_time),
-            self.params,
-            shown,
-            table,
-            jax.random.key(seed),
-            guidance=_guidance_of_views(guidance, shown),
-            stride=1 if trajectory or on_step is not None else None,
-        ):
-            jax.block_until_ready(state)
-            if trajectory:
-                predicted = np.asarray(state.prediction.x0[0])
-                kept.append((np.where(is_given, predicted, state.x[0]), predicted))
+        kept: list[tuple[np.ndarray, np.ndarray]] = []
+        generated = None
+        for progress in self.generate(request, [sampling.seed], sampling, watch=trajectory, often=on_step is not None):
+            generated = progress.generated
+            if trajectory and generated is not None and progress.noisy is not None:
+                kept.append((_images_of(progress.noisy), _images_of(generated)))
+            jax.block_until_ready(generated)
             if on_step is not None:
-                on_step(done)
-        assert state is not None  # there is a step at least
+                on_step(progress.done)
+        assert generated is not None  # the last step carries it
+        found = jax.tree.map(np.asarray, generated)
         return Result(
-            Gaussians(*(np.asarray(leaf[0]) for leaf in state.prediction.aux)),
-            shown._replace(images=np.asarray(state.prediction.x0)),
-            rig,
-            self.config.model.background,
-            Trajectory(*map(np.stack, zip(*kept, strict=True))) if kept else None,
+            gaussians=None if found.gaussians is None else Gaussians(*(leaf[0] for leaf in found.gaussians)),
+            views=found.views,
+            images=found.images,
+            rig=self._rig(sampling.views),
+            background=self.background,
+            trajectory=Trajectory(*map(np.stack, zip(*kept, strict=True))) if kept else None,
         )
 
-    def prepare(
+    def generate(
         self,
-        image: str | os.PathLike[str] | np.ndarray | Condition,
+        request: Request,
+        seeds: list[int],
+        sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         *,
-        elevation: float | None = None,
-        foreground_ratio: float | Literal["model"] | None = "model",
-        matting: Matting = "auto",
-        matting_model: str | os.PathLike[str] | None = None,
-    ) -> Condition:
-        """Returns what the model would be shown: the object alone, framed as in training; arguments as in a call."""
+        watch: bool = False,
+        often: bool = False,
+    ) -> Iterator[Progress]:
+        """Yields how far a generation is; the last `Progress` carries what was generated.
+
+        Args:
+            request: what is asked for, one thing a seed.
+            seeds: of the noise of each.
+            sampling: how; its own seed is not looked at.
+            watch: decode at every step.
+            often: yield after every step, not only at the end.
+        """
+        given = 0 if request.condition is None else request.condition.images.shape[1]
+        generated = len(self._rig(sampling.views).azimuths)
+        settings = Sampling(
+            self.sampler(sampling),
+            guidance=guidance_factors(sampling.guidance, self.requirements, given, generated),
+            stride=1 if watch or often else None,
+            watch=watch,
+            views_at_once=self.views_at_once,
+        )
+        keys = jax.numpy.stack([jax.random.key(seed) for seed in seeds])
+        return family(self.config.model).generate(self.config.model, self.params, self.frozen, request, settings, keys)
+
+    def prepare(self, image: ImageSource, inputs: InputOptions = InputOptions()) -> Condition:  # noqa: B008 (frozen)
+        """Returns what the model would be shown: the object alone, framed as in training."""
         if isinstance(image, Condition):
             return image
-        removal: Any = {"matting": matting, "matting_model": matting_model}
         if not isinstance(image, np.ndarray) and pathlib.Path(image).suffix.lower() == ".json":
-            return read_posed_pictures(image, self.config, **removal)
-        return show_picture(image, self.config, elevation=elevation, foreground_ratio=foreground_ratio, **removal)
+            return read_posed_images(image, self.config, self.requirements, inputs)
+        return show_image(image, self.config, self.requirements, inputs)
+
+    def request(
+        self, given: Condition | None, inputs: InputOptions, sampling: SamplingOptions, *, count: int = 1
+    ) -> Request:
+        """Returns what the model is asked for: `count` things, of what is given or of nothing."""
+        domain = np.full(count, OBJECT, np.int32)
+
+        def repeated(cameras: Cameras) -> Cameras:
+            return Cameras(*(np.broadcast_to(leaf, (count, *np.shape(leaf))) for leaf in cameras))
+
+        condition = None
+        if given is not None:
+            images = np.broadcast_to(given.images, (count, *given.images.shape))
+            condition = Views(images, repeated(given.cameras), np.ones(images.shape[:2], bool), domain)
+        cameras = None
+        if self.requirements.cameras:
+            cameras = repeated(denoised_cameras(self._rig(sampling.views)))
+        labels = None
+        if self.requirements.labels:
+            labels = np.full(count, -1 if inputs.label is None else inputs.label, np.int32)
+        return Request(self.config.data.resolution, domain, condition, cameras, labels=labels)
 
     def check(
         self,
+        inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
+        sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         *,
-        seed: int = 0,
-        steps: int | None = None,
-        sampler: SamplerKind | None = None,
-        guidance: float | tuple[float, ...] = 1.0,
-        views: int | None = None,
-        elevation: float | None = None,
-    ) -> Sampler:
-        """Refuses settings that no picture could be sampled with, and returns the sampler's steps.
-
-        Args:
-            seed: as in a call, and so the others.
-            steps: denoiser calls.
-            sampler: the rule.
-            guidance: for all denoised views or each.
-            views: to denoise.
-            elevation: degrees.
+        has_image: bool = True,
+    ) -> None:
+        """Refuses options that nothing could be sampled with.
 
         Raises:
-            UserError: naming the setting and what it may be.
+            UserError: naming the option and what it may be.
         """
-        if "object" not in self.config.model.network.domains:
-            raise UserError("this model knows scenes only, and a picture of an object is asked for")
-        if not 0 <= seed < 2**32:
-            raise UserError(f"the seed must be from 0 to {2**32 - 1}, not {seed}")
-        if elevation is not None and not -90 <= elevation <= 90:
-            raise UserError(f"the elevation must be from -90 to 90 degrees, not {elevation}")
-        if views is not None and not 1 <= views <= 64:
-            raise UserError(f"the number of views must be from 1 to 64, not {views}")
-        scales = guidance if isinstance(guidance, tuple) else (guidance,)
-        denoised = len(self._rig(views).azimuths)
-        if len(scales) not in (1, denoised) or not all(np.isfinite(scales)):
-            raise UserError(
-                f"guidance is one finite number, or one for each of the {denoised} views, not {list(scales)}"
-            )
-        if any(scale != 1 for scale in scales) and not models.family(self.config.model).can_be_guided(
-            self.config.model
-        ):
-            raise UserError(
-                "this model cannot be guided: it was never trained without its picture "
-                "(model.losses.condition_dropout was 0); leave the guidance at 1"
-            )
+        check_options(
+            inputs,
+            sampling,
+            self.requirements,
+            has_image=has_image,
+            generated=len(self._rig(sampling.views).azimuths),
+        )
+        self.sampler(sampling)
+
+    def sampler(self, sampling: SamplingOptions) -> Sampler | None:
+        """Returns the steps that are taken; None for a model that takes none.
+
+        Raises:
+            UserError: if there are not that many.
+        """
+        module = family(self.config.model)
+        if not hasattr(module, "schedule"):
+            return None
         usual = self.config.sampling
         return make_sampler(
-            make_schedule(self.config.model.diffusion.schedule),
-            usual.sampler if sampler is None else sampler,
-            usual.steps if steps is None else steps,
+            module.schedule(self.config.model),
+            usual.sampler if sampling.sampler is None else sampling.sampler,
+            usual.steps if sampling.steps is None else sampling.steps,
         )
 
     @functools.cached_property
@@ -223,21 +239,51 @@ def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool =
         raise UserError("this installation comes without a trained model: name one with --checkpoint")
     use_compile_cache()
     config = from_dict(read_metadata(folder)["config"], str(folder))
-    family = models.family(config.model)
-    expected = jax.eval_shape(partial(family.init, config.model), jax.random.key(0))
+    module = family(config.model)
+    expected = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))
     params = load_weights(folder, expected)
+    frozen = module.load_frozen(config.model, "sampling")
     if low_memory and jax.default_backend() != "cpu":
-        model, params = family.lightened(config.model, params)
+        model, params = module.in_low_memory(config.model, params)
         config = dataclasses.replace(config, model=model)
-    return Pipeline(config, params, one_view_at_a_time=low_memory)
+    return Pipeline(config, params, frozen, views_at_once=1 if low_memory else 0)
 
 
-def _guidance_of_views(guidance: float | tuple[float, ...], views: Views) -> np.ndarray | None:
-    """Returns a scale for each view, 1 for the given ones; None where nothing is to be guided."""
-    scales = np.asarray(guidance, np.float32)
-    if np.all(scales == 1):
+def with_changes(
+    inputs: InputOptions, sampling: SamplingOptions, changes: dict[str, Any]
+) -> tuple[InputOptions, SamplingOptions]:
+    """Returns the options with single fields changed, wherever they are.
+
+    Raises:
+        UserError: if a field is in neither.
+    """
+    of_inputs = {field.name for field in dataclasses.fields(InputOptions)}
+    of_sampling = {field.name for field in dataclasses.fields(SamplingOptions)}
+    for name in changes:
+        if name not in of_inputs | of_sampling:
+            raise UserError(f"there is no option {name}; there are {', '.join(sorted(of_inputs | of_sampling))}")
+    if isinstance(changes.get("guidance"), (int, float)):
+        changes = changes | {"guidance": (float(changes["guidance"]),)}
+    inputs = dataclasses.replace(inputs, **{name: changes[name] for name in changes if name in of_inputs})
+    return inputs, dataclasses.replace(sampling, **{name: changes[name] for name in changes if name in of_sampling})
+
+
+def guidance_factors(
+    scales: tuple[float, ...], requirements: Requirements, given: int, generated: int
+) -> np.ndarray | None:
+    """Returns what guidance is multiplied with, as it broadcasts against the state; None where nothing is guided.
+
+    Of posed views each has its own scale, 1 for the given ones.
+    """
+    if all(scale == 1 for scale in scales):
         return None
-    is_condition = np.asarray(views.is_condition)
-    factors = np.ones(is_condition.shape, np.float32)
-    factors[~is_condition] = scales
+    if not requirements.cameras:
+        return np.asarray(scales[0], np.float32)
+    factors = np.ones((1, given + generated), np.float32)
+    factors[:, given:] = np.asarray(scales, np.float32)
     return factors[..., None, None, None]
+
+
+def _images_of(generated: Generated) -> np.ndarray:
+    images = generated.images if generated.views is None else generated.views.images[0]
+    return np.asarray(images)

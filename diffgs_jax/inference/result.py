@@ -1,4 +1,4 @@
-"""What a picture became, and how it leaves."""
+"""What was generated, and how it leaves."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from diffgs_jax.errors import DataError
+from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Gaussians, ObjectRig, Views
 from diffgs_jax.interop import (
     Shown,
@@ -24,7 +24,7 @@ from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
 
 
 class Trajectory(NamedTuple):
-    """What a sampler saw on its way, one row a step.
+    """What a sampler was at on its way, one row a step.
 
     Attributes:
         noisy: `[steps, v, h, w, 3]` the views it was at after the step, in [0, 1] up to noise.
@@ -37,22 +37,36 @@ class Trajectory(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a picture became.
+    """What was generated.
 
     Attributes:
-        gaussians: one set, `[n, …]`, in the object frame; the first picture was taken from azimuth 0.
-        views: `[1, v]`, the pictures as the model saw them (`is_condition`), then the Gaussians rendered at the
-            denoised views' cameras.
-        rig: the cameras of the denoised views, and of turntables.
+        gaussians: one set, `[n, …]`, in the object frame; the first image was taken from azimuth 0. None from a model
+            that makes none.
+        views: `[1, v]`, the images as the model saw them (`is_condition`), then the Gaussians rendered at the generated
+            views' cameras; None from a model that makes no posed views.
+        images: `[1, h, w, 3]` in [0, 1], from a model that makes images without a pose.
+        rig: the cameras of the generated views, and of turntables.
         background: grey level in [0, 1] that the views are on.
         trajectory: the way there, if asked for.
     """
 
-    gaussians: Gaussians
-    views: Views
-    rig: ObjectRig
+    gaussians: Gaussians | None
+    views: Views | None
+    images: Float[np.ndarray, "1 h w 3"] | None = None
+    rig: ObjectRig = ObjectRig()
     background: float = 1.0
     trajectory: Trajectory | None = None
+
+    @property
+    def splat(self) -> Gaussians:
+        """The Gaussians.
+
+        Raises:
+            UserError: if the model makes none.
+        """
+        if self.gaussians is None:
+            raise UserError("this model makes images, not Gaussians")
+        return self.gaussians
 
     def cleaned(self, *, min_opacity: float = 0.0, crop_radius: float | None = None) -> "Result":
         """Returns the same without Gaussians that are faint or far out.
@@ -66,7 +80,7 @@ class Result:
             DataError: if none is left.
         """
         crop = None if crop_radius is None else Sphere(crop_radius)
-        kept = clean_gaussians(self.gaussians, min_opacity=min_opacity, crop=crop)
+        kept = clean_gaussians(self.splat, min_opacity=min_opacity, crop=crop)
         if not len(kept.opacities):
             raise DataError(f"no Gaussian is left: none is as opaque as {min_opacity:g} and as near as asked")
         return dataclasses.replace(self, gaussians=kept)
@@ -81,15 +95,15 @@ class Result:
         if pathlib.Path(path).suffix.lower() in MESH_SUFFIXES:
             write_mesh(path, self.mesh())
         else:
-            write_gaussians(path, self.gaussians)
+            write_gaussians(path, self.splat)
 
     def mesh(self, **settings: Any) -> Mesh:
         """Returns a closed mesh with vertex colours; settings are those of `diffgs_jax.meshing.extract_mesh`."""
-        return extract_mesh(self.gaussians, **settings)
+        return extract_mesh(self.splat, **settings)
 
     def save_ply(self, path: str | os.PathLike[str]) -> int:
         """Writes the Gaussians for any 3D Gaussian splatting viewer, and returns how many there are."""
-        return write_ply(path, self.gaussians)
+        return write_ply(path, self.splat)
 
     def turntable(
         self,
@@ -115,7 +129,7 @@ class Result:
             UserError: if it cannot be written.
         """
         film = render_turntable(
-            self.gaussians,
+            self.splat,
             frames=frames,
             size=size,
             rig=self.rig,

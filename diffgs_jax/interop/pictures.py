@@ -12,12 +12,9 @@ from jaxtyping import Float
 from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import FOREGROUND_RATIO
 from diffgs_jax.interop.matting import FAINT, Matting, isolate_object
 from diffgs_jax.interop.picture_files import picture_array, read_picture
-
-FOREGROUND_RATIO = 0.72
-"""The larger side of an object over the side of the picture: the median over views of 725 pieces of furniture rendered
-in the object frame (distance 2.7, 50°), half of which lie between 0.65 and 0.77. A bounding sphere would fill 0.86."""
 
 _LARGEST_SIDE = 2048  # what is larger is averaged down while it still is bytes
 

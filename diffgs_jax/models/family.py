@@ -1,9 +1,9 @@
 """What a model family offers, and the one list of families.
 
-A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented by
-a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Encodes` and
-`Predicts`. Adding one takes a folder beside the others and one `register` call at the end of this file; a config file of
-a user may call `register` too.
+A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
+by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Encodes` and
+`Predicts`. Adding one takes a folder beside the others and one `register` call at the end of this file; a config file
+of a user may call `register` too.
 
 Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
 """
@@ -31,14 +31,14 @@ Metrics = dict[str, Array]
 """Scalars by name, for the log."""
 
 Purpose = Literal["training", "sampling"]
-"""What frozen weights are loaded for."""
+"""What frozen weights are loaded for; previews are drawn with those of training, which contain those of sampling."""
 
 MapName = Literal["depth", "normals"]
 """Maps that a record may hold beside its images."""
 
 
 class ModelConfig(Protocol):
-    """The settings of a family: an instance of a frozen, hashable dataclass, so that it can be a static jit argument."""
+    """The settings of a family: an instance of a frozen, hashable dataclass, so that `jit` can take it as static."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 

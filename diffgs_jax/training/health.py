@@ -11,7 +11,7 @@ import numpy as np
 from diffgs_jax.errors import DataError
 
 
-class Taken(NamedTuple):
+class StepRecord(NamedTuple):
     """A step that was taken and not looked at yet: the devices may still be at it.
 
     Attributes:
@@ -25,7 +25,7 @@ class Taken(NamedTuple):
     record: Any
 
 
-def check_health(folder: pathlib.Path, taken: Sequence[Taken], uids: Sequence[str], *, guarded: bool) -> None:
+def check_health(folder: pathlib.Path, taken: Sequence[StepRecord], uids: Sequence[str], *, guarded: bool) -> None:
     """Looks at every step since the last look; waits for the last of them.
 
     Args:

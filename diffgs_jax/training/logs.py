@@ -82,7 +82,7 @@ def log_metrics(log: RunLog, step: int, metrics: dict[str, float]) -> None:
 
 
 def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3"]) -> None:
-    """Writes `grids/<name>_<step>.png` and shows it in TensorBoard and, if asked for, Weights & Biases.
+    """Writes `previews/<name>_<step>.png` and shows it in TensorBoard and, if asked for, Weights & Biases.
 
     Args:
         log: of `open_log`.
@@ -91,7 +91,7 @@ def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3
         image: in [0, 1].
     """
     pixels = (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-    path = log.folder / "grids" / f"{name}_{step:07d}.png"
+    path = log.folder / "previews" / f"{name}_{step:07d}.png"
     path.parent.mkdir(exist_ok=True)
     imageio.imwrite(path, pixels)
     log.board.add_image(name, pixels, step, dataformats="HWC")

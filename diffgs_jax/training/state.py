@@ -1,5 +1,7 @@
 """What a training run carries from step to step, and the optimizer that moves it."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +11,8 @@ import optax.contrib
 from jaxtyping import Array, Int32
 
 from diffgs_jax.config import OptimizerConfig
+from diffgs_jax.models import Params
 from diffgs_jax.training.guard import skip_spikes
-
-Params = dict[str, Any]
-"""Nested dictionaries of arrays."""
-
 
 _MUON_MOMENTUM = 0.95  # as Jordan et al.
 _ADAMW_RMS = 0.2  # of AdamW's updates, relative to the learning rate (Liu et al. 2025, section 2.2)
@@ -35,7 +34,9 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, steps: int, is_hidden_matrix: Callable[[tuple[str, ...]], bool]
+) -> optax.GradientTransformation:
     """Returns AdamW (Loshchilov & Hutter 2019) or Muon (Jordan et al. 2024), on a warm-up and cosine schedule.
 
     Gradients are clipped by their global norm before either.
@@ -43,6 +44,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     Args:
         config: rates and decays.
         steps: the step at which the cosine ends.
+        is_hidden_matrix: of the family; says which leaves Muon orthogonalises.
     """
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
@@ -67,7 +69,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
             weight_decay=config.weight_decay,
             adam_b1=config.beta1,
             adam_b2=config.beta2,
-            muon_weight_dimension_numbers=_matrices_of_blocks,
+            muon_weight_dimension_numbers=functools.partial(_matrices, is_hidden_matrix),
             consistent_rms=_ADAMW_RMS,
         )
     else:
@@ -76,12 +78,12 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     return skip_spikes(optimizer, config.spike_factor) if config.spike_factor else optimizer
 
 
-def _matrices_of_blocks(params: Any) -> Any:
-    """Returns which axes Muon takes for a matrix, None where AdamW is asked: all but the kernels of stacked blocks."""
+def _matrices(is_hidden_matrix: Callable[[tuple[str, ...]], bool], params: Any) -> Any:
+    """Returns which axes Muon takes for a matrix, None where AdamW is asked."""
 
     def axes(path: tuple[Any, ...], leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
-        names = [str(getattr(key, "key", key)) for key in path]
-        is_one = "blocks" in names and names[-1] == "kernel" and leaf.ndim >= 2
+        names = tuple(str(getattr(key, "key", key)) for key in path)
+        is_one = is_hidden_matrix(names) and leaf.ndim >= 2
         return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1) if is_one else None
 
     return jax.tree_util.tree_map_with_path(axes, params)

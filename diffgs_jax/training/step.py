@@ -9,9 +9,10 @@ import optax
 from jaxtyping import Array
 
 from diffgs_jax.config import OptimizerConfig
+from diffgs_jax.models import Params
 from diffgs_jax.training.guard import skipped_updates
 from diffgs_jax.training.sharding import Mesh, replicated, state_shardings
-from diffgs_jax.training.state import Params, TrainState
+from diffgs_jax.training.state import TrainState
 
 Loss = Callable[[Params, Params, Any, Array, Array], tuple[Array, dict[str, Array]]]
 """`(params, frozen, batch, key, step) -> (scalar, metrics)`: what a model family offers, its config bound."""

@@ -1,4 +1,4 @@
-"""A picture becomes the files that the web page shows and offers."""
+"""An image becomes the files that the web page shows and offers."""
 
 import dataclasses
 import pathlib
@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.inference.pipeline import Pipeline
+from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
 from diffgs_jax.interop import clean_gaussians, render_turntable, write_contact_sheet, write_gaussians, write_video
 from diffgs_jax.meshing import extract_mesh, write_mesh
 from diffgs_jax.viewing.scene import viewer_page
@@ -23,24 +22,18 @@ FILM_SIZE = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class AssetOptions:
     """What a visitor may choose."""
 
-    seed: int = 0
-    """Of the noise."""
-    steps: int = 30
-    """Denoising steps."""
-    sampler: SamplerKind = "ddim"
-    """The sampler."""
-    elevation: float | None = None
-    """Of the camera that took the picture, degrees; the model's own if None."""
-    guidance: float = 1.0
-    """How far to go towards what the picture says; other than 1 for models that can be guided."""
+    inputs: InputOptions = InputOptions()
+    """What is said of the image."""
+    sampling: SamplingOptions = SamplingOptions()
+    """How to sample."""
     mesh: bool = True
     """Whether to make a mesh too."""
 
 
-class Progress(NamedTuple):
+class JobProgress(NamedTuple):
     """How far a job is.
 
     Attributes:
@@ -55,7 +48,7 @@ class Progress(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """What became of a picture.
+    """What became of an image.
 
     Attributes:
         gaussians: their number.
@@ -63,7 +56,7 @@ class Asset(NamedTuple):
         splat: HTML to turn the splat in.
         mesh: HTML to turn the mesh in, or the reason why there is none.
         film: one turn of it, mp4.
-        views: the picture as the model saw it beside the predicted views, png.
+        views: the image as the model saw it beside the predicted views, png.
         files: to download.
     """
 
@@ -78,43 +71,38 @@ class Asset(NamedTuple):
 
 def make_asset(
     pipeline: Pipeline,
-    picture: pathlib.Path | np.ndarray,
-    settings: Settings,
+    image: pathlib.Path | np.ndarray,
+    options: AssetOptions,
     folder: pathlib.Path,
-    report: Callable[[Progress], object],
+    report: Callable[[JobProgress], object],
 ) -> Asset:
     """Samples once and fills a folder.
 
     Args:
         pipeline: the model.
-        picture: of one object.
-        settings: what the visitor chose.
+        image: of one object.
+        options: what the visitor chose.
         folder: an empty one for the files.
         report: told about progress; what it raises ends the work.
 
     Raises:
         UserError: if a setting is out of range.
-        DataError: if the picture is not usable.
+        DataError: if the image is not usable.
     """
     start = time.monotonic()
-    report(Progress("Looking at the picture"))
+    report(JobProgress("Looking at the image"))
+
+    steps = pipeline.config.sampling.steps if options.sampling.steps is None else options.sampling.steps
 
     def on_step(done: int) -> None:
-        report(Progress("Denoising" if done else "Denoising (the first time takes longer)", done, settings.steps))
+        report(JobProgress("Denoising" if done else "Denoising (the first time takes longer)", done, steps))
 
-    result = pipeline(
-        picture,
-        seed=settings.seed,
-        steps=settings.steps,
-        sampler=settings.sampler,
-        elevation=settings.elevation,
-        guidance=settings.guidance,
-        on_step=on_step,
-    )
+    result = pipeline(image, inputs=options.inputs, sampling=options.sampling, on_step=on_step)
+    assert result.views is not None  # whoever makes Gaussians of an image makes views
 
-    report(Progress("Writing the splat"))
+    report(JobProgress("Writing the splat"))
     files = [folder / name for name in ("splat.ply", "splat.spz", "splat.splat")]
-    visible = clean_gaussians(result.gaussians, min_opacity=1 / 255)
+    visible = clean_gaussians(result.splat, min_opacity=1 / 255)
     for path in files:
         write_gaussians(path, visible)
     views = folder / "views.png"
@@ -125,39 +113,39 @@ def make_asset(
     def on_frames(count: int) -> None:
         nonlocal filmed
         filmed += count
-        report(Progress("Filming a turn", filmed, FRAMES))
+        report(JobProgress("Filming a turn", filmed, FRAMES))
 
-    report(Progress("Filming a turn", 0, FRAMES))
-    rig, background = pipeline.config.rig, pipeline.config.model.background
+    report(JobProgress("Filming a turn", 0, FRAMES))
+    rig, background = pipeline.config.rig, result.background
     film = folder / "turntable.mp4"
-    pictures = render_turntable(
+    frames = render_turntable(
         visible, frames=FRAMES, size=FILM_SIZE, rig=rig, background=background, progress=on_frames
     )
-    write_video(film, pictures)
+    write_video(film, frames)
 
     mesh = ""
-    if settings.mesh:
+    if options.mesh:
         try:
             mesh = _mesh_page(visible, folder / "mesh.glb", report)
             files.append(folder / "mesh.glb")
         except DataError as error:  # the splat is good all the same
             mesh = f"There is no mesh: {error}."
 
-    report(Progress("Opening the viewer"))
+    report(JobProgress("Opening the viewer"))
     splat = viewer_page(visible, rig=rig)
     (folder / "viewer.html").write_text(splat)
     files += [film, folder / "viewer.html"]
     return Asset(len(visible.means), time.monotonic() - start, splat, mesh, film, views, tuple(files))
 
 
-def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[Progress], object]) -> str:
+def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[JobProgress], object]) -> str:
     observed = 0
 
     def on_views(count: int) -> None:
         nonlocal observed
         observed += count
-        report(Progress("Making a mesh", observed, MESH_VIEWS))
+        report(JobProgress("Making a mesh", observed, MESH_VIEWS))
 
-    report(Progress("Making a mesh", 0, MESH_VIEWS))
+    report(JobProgress("Making a mesh", 0, MESH_VIEWS))
     write_mesh(path, extract_mesh(gaussians, views=MESH_VIEWS, progress=on_views))
     return viewer_page(read_subject(path), up="y")

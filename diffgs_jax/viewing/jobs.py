@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
-from diffgs_jax.viewing.assets import Progress
+from diffgs_jax.viewing.assets import JobProgress
 
 T = TypeVar("T")
-Job = Callable[[Callable[[Progress], None]], T]
+Job = Callable[[Callable[[JobProgress], None]], T]
 
 
 class Abandoned(Exception):
@@ -38,7 +38,7 @@ class Worker(NamedTuple):
     thread: Executor
     closing: threading.Event
 
-    def start(self, job: Job[T], left: threading.Event, told: Callable[[Progress], object]) -> Future:
+    def start(self, job: Job[T], left: threading.Event, told: Callable[[JobProgress], object]) -> Future:
         """Puts a job into the line.
 
         Args:
@@ -47,7 +47,7 @@ class Worker(NamedTuple):
             told: called with what the job reports.
         """
 
-        def report(progress: Progress) -> None:
+        def report(progress: JobProgress) -> None:
             if left.is_set() or self.closing.is_set():
                 raise Abandoned
             told(progress)
@@ -67,7 +67,7 @@ def worker() -> Generator[Worker, None, None]:
             thread.shutdown(wait=True, cancel_futures=True)
 
 
-def follow(worker: Worker, job: Job[T], *, every: float = 0.5) -> Generator[Progress | Done[T], None, None]:
+def follow(worker: Worker, job: Job[T], *, every: float = 0.5) -> Generator[JobProgress | Done[T], None, None]:
     """Runs a job, and yields how far it is until it is done.
 
     When the generator is closed before the end, the job is taken out of the line, or ends the next time it reports.
@@ -80,9 +80,9 @@ def follow(worker: Worker, job: Job[T], *, every: float = 0.5) -> Generator[Prog
     Raises:
         Exception: what the job raises.
     """
-    events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+    events: queue.SimpleQueue[JobProgress | None] = queue.SimpleQueue()
     left = threading.Event()
-    progress = Progress("Waiting until the model is ready")
+    progress = JobProgress("Waiting until the model is ready")
     future = worker.start(job, left, events.put)
     future.add_done_callback(lambda _: events.put(None))
     try:

@@ -9,11 +9,10 @@ from typing import Any, get_args
 
 import gradio as gr  # ty: ignore (optional)
 
-from diffgs_jax import models
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.inference.pipeline import Pipeline
-from diffgs_jax.viewing.assets import Asset, Progress, Settings, make_asset
+from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
+from diffgs_jax.viewing.assets import Asset, AssetOptions, JobProgress, make_asset
 from diffgs_jax.viewing.jobs import Abandoned, Done, Worker, follow
 
 TITLE = "Picture to 3D"
@@ -95,7 +94,7 @@ def build_page(
                         step=0.25,
                         label="Guidance",
                         info="Above 1, the picture counts for more than the model would let it, in twice the time.",
-                        visible=models.family(pipeline.config.model).can_be_guided(pipeline.config.model),
+                        visible=pipeline.requirements.guided,
                     )
                     with_mesh = gr.Checkbox(True, label="Make a mesh, too")
                 button = gr.Button("Make it 3D", variant="primary", size="lg")
@@ -156,12 +155,16 @@ def _made(
         raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
     seed, steps, sampler, elevation, guidance, mesh = chosen
     seed, steps = _whole(seed, "seed"), _whole(steps, "number of steps")
-    settings = Settings(seed, steps, sampler, float(elevation), float(guidance), mesh)
+    options = AssetOptions(
+        InputOptions(elevation=float(elevation)),
+        SamplingOptions(steps=steps, sampler=sampler, guidance=(float(guidance),), seed=seed),
+        mesh,
+    )
     path = pathlib.Path(picture)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
 
-        def job(report: Callable[[Progress], None]) -> Asset:
-            return make_asset(pipeline, path, settings, pathlib.Path(place), report)
+        def job(report: Callable[[JobProgress], None]) -> Asset:
+            return make_asset(pipeline, path, options, pathlib.Path(place), report)
 
         try:
             for event in follow(worker, job):
@@ -184,7 +187,7 @@ def _whole(number: int | float | None, name: str) -> int:
     return int(number)
 
 
-def _told(progress: Progress) -> str:
+def _told(progress: JobProgress) -> str:
     share = 100 * progress.done / progress.total if progress.total else 0
     count = f"{progress.done} of {progress.total}" if progress.total else ""
     return (

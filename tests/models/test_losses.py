@@ -274,7 +274,7 @@ def test_the_denoiser_keeps_condition_views_clean(params):
     np.testing.assert_array_equal(diffusion_gs.denoiser(CONFIG, params, views)(other, jnp.full(2, 500)).x0, x0)
 
 
-def test_own_predictions_are_what_ddim_hands_to_its_second_step(params):
+def test_scheduled_sampling_are_what_ddim_hands_to_its_second_step(params):
     """Gradients apart, a batch of them is a batch whose clean views are those of the sampler's first step."""
     views, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
     key, step = jax.random.key(3), jnp.int32(99)
@@ -286,14 +286,14 @@ def test_own_predictions_are_what_ddim_hands_to_its_second_step(params):
     second = add_noise(schedule, first.prediction.x0, jnp.full(2, sampler.timesteps[1]), noise)
     np.testing.assert_allclose(second[:, 1:], first.x[:, 1:], atol=1e-4)
 
-    own = dataclasses.replace(CONFIG, diffusion=DiffusionConfig(own_predictions=1.0))
+    own = dataclasses.replace(CONFIG, diffusion=DiffusionConfig(scheduled_sampling=1.0))
     seen = []
 
     def predict(noisy, at, training):
         seen.append((noisy, at, training))
         return denoise(noisy, at).aux
 
-    predicted = losses.own_prediction(own, predict, views, noise)
+    predicted = losses.first_prediction(own, predict, views, noise)
     np.testing.assert_allclose(predicted[:, 1:], first.prediction.x0[:, 1:], atol=1e-6)
     assert [at.tolist() for _, at, _ in seen] == [[999, 999]]
 

@@ -100,7 +100,7 @@ class DiffusionConfig:
     """Which timesteps are trained at: `uniform` as published, or `logit_normal`."""
     timestep_shift: float = 1.0
     """Above 1, high noise is trained more often than low."""
-    own_predictions: float = 0.0
+    scheduled_sampling: float = 0.0
     """Share of the batches in which the views that are noised are not the clean ones but what the network makes of pure
     noise, as a sampler's second step meets them, so that it learns to mend its own mistakes instead of believing them
     (scheduled sampling, Bengio et al. 2015); 0 as published. Such a batch takes a forward pass and a rendering more."""
@@ -152,7 +152,7 @@ class LossConfig:
     """Weight of L_nv, the same error on views the network never sees."""
     perceptual: float = 0.0
     """Weight λ of LPIPS (VGG16) beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
-    perceptual_pictures: int = 0
+    perceptual_images: int = 0
     """How many of a batch's renderings LPIPS looks at, drawn anew each step, each counted for those left out; 0 takes
     all. VGG16 is most of a step's time on a CPU. Over several devices each step's draw is gathered: leave it at 0."""
     perceptual_signal_power: float = 0.0

@@ -21,7 +21,7 @@ from diffgs_jax.rasterizer import render_in_groups
 # Apart from the numbers that split a key, so that other draws do not depend on these.
 _DROPOUT = 0x636F6E64
 _PICTURES = 0x70696373
-_OWN = 0x6F776E
+_SCHEDULED_SAMPLING = 0x6F776E
 
 
 def loss(
@@ -67,12 +67,16 @@ def loss(
         shown = shown if hidden is None else hide_conditions(shown, hidden)
         return predict_gaussians(config, params, shown, at, training=training)
 
-    believed = images
-    if config.diffusion.own_predictions:
+    noised_from = images
+    if config.diffusion.scheduled_sampling:
         # A whole batch at a time, so that the others cost nothing.
-        is_own = jax.random.bernoulli(jax.random.fold_in(key, _OWN), config.diffusion.own_predictions)
-        believed = jax.lax.cond(is_own, lambda: own_prediction(config, predict, inputs, noise), lambda: images)
-    noisy = add_noise(make_schedule(config.diffusion.schedule), believed, timesteps, noise)
+        is_scheduled = jax.random.bernoulli(
+            jax.random.fold_in(key, _SCHEDULED_SAMPLING), config.diffusion.scheduled_sampling
+        )
+        noised_from = jax.lax.cond(
+            is_scheduled, lambda: first_prediction(config, predict, inputs, noise), lambda: images
+        )
+    noisy = add_noise(make_schedule(config.diffusion.schedule), noised_from, timesteps, noise)
     gaussians = predict(noisy, timesteps, training=True)
 
     targets, weights = _supervision(config, inputs, novel, key_choice)
@@ -104,7 +108,7 @@ def loss(
     return value, metrics | {"loss": value}
 
 
-def own_prediction(
+def first_prediction(
     config: DiffusionGSConfig,
     predict: Callable[[Array, Array, bool], Gaussians],
     inputs: Views,

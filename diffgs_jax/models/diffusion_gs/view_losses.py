@@ -60,7 +60,7 @@ def rendering_losses(
     if config.losses.perceptual:
         shares = both if perceptual_shares is None else both * perceptual_shares[:, None]
         metrics["perceptual"] = perceptual_distance(
-            (frozen or {})["lpips"], rendering.image, targets.images, shares, config.losses.perceptual_pictures, key
+            (frozen or {})["lpips"], rendering.image, targets.images, shares, config.losses.perceptual_images, key
         )
     if config.losses.ssim:
         metrics["ssim"] = jnp.sum(both * (1.0 - ssim(rendering.image, targets.images)))

@@ -1,0 +1,40 @@
+"""Scores of a run on the way: mean metrics of held-out objects, one view in and all the others out."""
+
+from collections.abc import Callable
+
+from diffgs_jax import evaluation
+from diffgs_jax.config import TrainConfig
+from diffgs_jax.data import open_store
+from diffgs_jax.diffusion import make_sampler
+from diffgs_jax.geometry import denoised_cameras
+from diffgs_jax.models import Frozen, Params, family
+from diffgs_jax.training import gather
+
+
+def make_run_scorer(config: TrainConfig, frozen: Frozen) -> Callable[[Params], dict[str, float]]:
+    """Returns the function from weights to scores, named `test/…`.
+
+    Args:
+        config: of the run; of several sources the first is scored.
+        frozen: weights that the model uses beside its own.
+
+    Raises:
+        UserError: if there is no test split, or the model makes no Gaussians.
+        DataError: if it cannot be read.
+    """
+    data, run, module = config.data, config.run, family(config.model)
+    background = module.requirements(config.model).background
+    background = data.background if background is None else background
+    store = open_store(data.sources[0][0] if data.sources else data.path, "test")
+    chosen = range(min(run.evaluate_objects, len(store)))
+    objects = evaluation.load_objects(store, data.resolution, chosen, background=background)
+    protocol = evaluation.ProtocolConfig(background=background)
+    sampler = make_sampler(module.schedule(config.model), "ddim", run.preview_steps)
+    rig = denoised_cameras(config.rig)
+    predictor = evaluation.make_predictor(config.model, frozen, sampler, rig, data.resolution, protocol)
+
+    def score(weights: Params) -> dict[str, float]:
+        found = evaluation.evaluate_model(predictor, gather(weights), objects, protocol)
+        return {f"test/{name}": value for name, value in evaluation.mean_scores(found.scores).items()}
+
+    return score

@@ -1,0 +1,53 @@
+from .cleaning import Box, Sphere, check_cleaning, clean_gaussians
+from .contact_sheet import write_contact_sheet
+from .depth_maps import depth_colors, normal_colors, normals_from_depth
+from .files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
+from .image_grid import square_grid, tile_images, to_bytes, write_image
+from .matting import Matting, check_matting, isolate_object
+from .picture_files import PICTURE_SUFFIXES, read_picture
+from .pictures import Picture, frame_object, load_picture
+from .ply import read_ply, write_ply
+from .splat import read_splat, write_splat
+from .spz import read_spz, write_spz
+from .trajectory import render_trajectory
+from .turntable import Shown, check_turntable, render_turntable
+from .video import VIDEO_SUFFIXES, check_video, write_video
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "SPLAT_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Box",
+    "Matting",
+    "Picture",
+    "Shown",
+    "Sphere",
+    "check_cleaning",
+    "check_matting",
+    "check_turntable",
+    "check_video",
+    "clean_gaussians",
+    "depth_colors",
+    "frame_object",
+    "isolate_object",
+    "load_picture",
+    "normal_colors",
+    "normals_from_depth",
+    "read_gaussians",
+    "read_picture",
+    "read_ply",
+    "read_splat",
+    "read_spz",
+    "render_trajectory",
+    "render_turntable",
+    "square_grid",
+    "tile_images",
+    "to_bytes",
+    "write_contact_sheet",
+    "write_gaussians",
+    "write_image",
+    "write_ply",
+    "write_splat",
+    "write_spz",
+    "write_video",
+]

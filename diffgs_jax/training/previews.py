@@ -1,0 +1,124 @@
+"""Previews: what the model makes of held-out samples, beside what they are."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from diffgs_jax.config import RunConfig
+from diffgs_jax.data import CameraAugmentation, DataConfig, training_batches
+from diffgs_jax.diffusion import add_noise, make_sampler
+from diffgs_jax.interop import tile_images
+from diffgs_jax.models import Batch, Diffuses, Frozen, Generated, ModelConfig, Params, Request, Sampling, family
+from diffgs_jax.models.family import request_of
+from diffgs_jax.models.generation import make_denoiser
+from diffgs_jax.rasterizer import Rendering, expected_depth, render
+from diffgs_jax.training.sharding import gather
+
+_SEED = 0
+
+
+def make_preview(
+    model: ModelConfig, data: DataConfig, run: RunConfig
+) -> Callable[[Params, Frozen], Float[np.ndarray, "height width 3"]]:
+    """Returns the function from weights to an image of samples: always the same held-out objects and noise.
+
+    Args:
+        model: of a family that generates.
+        data: where the test split is.
+        run: says how many objects and steps.
+
+    Raises:
+        UserError: if there is no test split; now, not when the first preview is due.
+        DataError: if it cannot be read.
+    """
+    data = dataclasses.replace(
+        data, batch_size=run.preview_objects, augmentation=CameraAugmentation(), random_background=0.0
+    )
+    batches = training_batches(data, split="test", requirements=family(model).requirements(model))
+    batch = next(batches)
+    batches.close()
+
+    def draw(params: Params, frozen: Frozen) -> np.ndarray:
+        return tile_images(preview_grid(model, gather(params), frozen, batch, run.preview_steps))
+
+    return draw
+
+
+def preview_grid(
+    model: ModelConfig, params: Params, frozen: Frozen, batch: Batch, steps: int
+) -> Float[np.ndarray, "rows columns h w 3"]:
+    """Returns one row of images for each sample of a batch.
+
+    From left to right: what is diffused as it is; the same with noise of half the schedule, and what the network makes
+    of that in one call; what is sampled from pure noise by DDIM; and for families that make Gaussians the target views
+    as they are, the sampled Gaussians rendered there, and the depth of that rendering, near bright. Families that do
+    not diffuse have no noisy columns.
+
+    Args:
+        model: of a family that generates.
+        params: its weights.
+        frozen: weights that it uses beside its own.
+        batch: of held-out samples.
+        steps: of DDIM.
+    """
+    module = family(model)
+    request = request_of(batch)
+    keys = jnp.stack([jax.random.key(_SEED)] * len(request.domain))
+    shown, sampler = [], None
+    if isinstance(module, Diffuses):
+        sampler = make_sampler(module.schedule(model), "ddim", steps)
+        states = _half_noised(model, params, frozen, batch, request, jax.random.key(_SEED))
+        shown = [_images_of(module.decode(model, params, frozen, request, x, None)) for x in states]
+    *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
+    shown.append(_images_of(last.generated))
+    gaussians, targets = last.generated.gaussians, batch.targets
+    if gaussians is not None and targets is not None:
+        background = module.requirements(model).background
+        rendering = _render(gaussians, targets.cameras, request.resolution, 1.0 if background is None else background)
+        shown += [targets.images, rendering.image, depth_images(rendering)]
+    return np.concatenate([np.asarray(part) for part in shown], axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _half_noised(
+    model: Any, params: Params, frozen: Frozen, batch: Batch, request: Request, key: PRNGKeyArray
+) -> tuple[Array, Array, Array]:
+    """Returns the clean state, the same with noise of half the schedule, and the prediction from that."""
+    module = family(model)
+    schedule = module.schedule(model)
+    clean = module.clean_state(model, params, frozen, batch)
+    half = jnp.full(clean.shape[:1], schedule.steps // 2, jnp.int32)
+    noisy = add_noise(schedule, clean, half, jax.random.normal(key, clean.shape, clean.dtype))
+    return clean, noisy, make_denoiser(model, params, frozen, request)(noisy, half).x0
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _render(gaussians: Any, cameras: Any, resolution: int, background: float) -> Rendering:
+    return render(gaussians, cameras, height=resolution, width=resolution, background=background)
+
+
+def _images_of(generated: Generated) -> Array:
+    """Returns the images `[b, columns, h, w, 3]`."""
+    if generated.views is not None:
+        return jnp.asarray(generated.views.images)
+    assert generated.images is not None
+    return jnp.asarray(generated.images)[:, None]
+
+
+def depth_images(rendering: Rendering) -> Float[Array, "b v h w 3"]:
+    """Returns grey images of the depth, from the nearest (white) to the farthest (black) pixel that is half covered.
+
+    Uncovered pixels are black; all views of a sample share their range.
+    """
+    depth, is_covered = expected_depth(rendering), rendering.alpha > 0.5
+    near = jnp.min(jnp.where(is_covered, depth, jnp.inf), axis=(1, 2, 3), keepdims=True)
+    far = jnp.max(jnp.where(is_covered, depth, -jnp.inf), axis=(1, 2, 3), keepdims=True)
+    nearness = (far - depth) / jnp.maximum(far - near, 1e-6)
+    grey = jnp.where(is_covered, 0.1 + 0.9 * nearness, 0.0)
+    return jnp.broadcast_to(grey[..., None], (*depth.shape, 3))
