@@ -29,7 +29,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "assets"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class AppOptions:
     """Opens a web page that turns pictures into 3D."""
 
     checkpoint: pathlib.Path | None = None
@@ -47,10 +47,10 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        run(parse_options(Options, arguments, prog="python -m diffgs_jax.app"))
+        run(parse_options(AppOptions, arguments, prog="python -m diffgs_jax.app"))
 
 
-def run(options: Options) -> None:
+def run(options: AppOptions) -> None:
     """Serves the page until it is interrupted.
 
     Raises:
@@ -66,7 +66,7 @@ def run(options: Options) -> None:
 
 
 @contextlib.contextmanager
-def served(pipeline: Pipeline, options: Options, *, warm: bool = True) -> Generator[Any, None, None]:
+def served(pipeline: Pipeline, options: AppOptions, *, warm: bool = True) -> Generator[Any, None, None]:
     """Serves the page, from threads of its own, until the block ends; then removes all of its files.
 
     Args:

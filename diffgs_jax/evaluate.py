@@ -13,15 +13,14 @@ import json
 import pathlib
 import shutil
 
-import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
-from diffgs_jax import evaluation, training
+from diffgs_jax import evaluation
 from diffgs_jax.commands.evaluation import (
-    Protocol,
+    ProtocolOptions,
     check_at_least_one,
-    choose_judges,
+    choose_metrics,
     describe,
     keep_row,
     make_baselines,
@@ -36,10 +35,11 @@ from diffgs_jax.errors import report_errors
 from diffgs_jax.evaluation import MODEL, ONE_STEP
 from diffgs_jax.files import filled_folder
 from diffgs_jax.inference.pipeline import load
+from diffgs_jax.interop import tile_images, write_image
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Protocol):
+class EvaluateOptions(ProtocolOptions):
     """Scores a model on the novel views of objects it never saw."""
 
     out: pathlib.Path = dataclasses.field(kw_only=True)
@@ -66,10 +66,10 @@ class Options(Protocol):
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        evaluate(parse_options(Options, arguments, prog="python -m diffgs_jax.evaluate"))
+        evaluate(parse_options(EvaluateOptions, arguments, prog="python -m diffgs_jax.evaluate"))
 
 
-def evaluate(options: Options) -> None:
+def evaluate(options: EvaluateOptions) -> None:
     """Runs the protocol and fills the folder.
 
     Raises:
@@ -78,11 +78,11 @@ def evaluate(options: Options) -> None:
     """
     check_at_least_one(options, "batch_size", "pictured_objects", "mean_view_objects", "max_objects", "max_views")
     with filled_folder(options.out) as folder:
-        # The model, who judges it, and what it is asked
+        # The model, the metrics, and what it is asked
         pipeline = load(options.checkpoint)
         usual = pipeline.config.sampling
         sampler, steps = options.sampler or usual.sampler, usual.steps if options.steps is None else options.steps
-        protocol = choose_judges(options, pipeline)
+        protocol = choose_metrics(options, pipeline)
         predictor = make_predictor(pipeline, protocol, sampler, steps)
         store = open_store(options.data, options.split)
         cases = read_cases(options, store, pipeline)
@@ -124,8 +124,8 @@ def evaluate(options: Options) -> None:
             "best": ranking[::-1][:count],
             "grid": evaluation.spread(len(cases), count),
         }.items():
-            picture = training.tile_images(evaluation.object_rows(cases, rows[MODEL].predictions, shown))
-            imageio.imwrite(folder / f"{name}.png", (np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+            image = tile_images(evaluation.object_rows(cases, rows[MODEL].predictions, shown))
+            write_image(folder / f"{name}.png", image)
         evaluation.draw_plots(folder / "curves.png", evaluation.plots_by_angle(rows, cases))
     shutil.rmtree(unfinished, ignore_errors=True)
     print((options.out / "evaluation.md").read_text())

@@ -18,7 +18,7 @@ from diffgs_jax.viewing import MeshFile, Up, address_of, read_subject, viewer_se
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ViewOptions:
     """Shows a splat or a mesh in the browser."""
 
     file: Annotated[pathlib.Path, tyro.conf.Positional]
@@ -34,10 +34,10 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        run(parse_options(Options, arguments, prog="python -m diffgs_jax.view"))
+        run(parse_options(ViewOptions, arguments, prog="python -m diffgs_jax.view"))
 
 
-def run(options: Options) -> None:
+def run(options: ViewOptions) -> None:
     """Serves one file until it is interrupted.
 
     Raises:

@@ -81,7 +81,7 @@ class PositionsOfSamples:
             self._samples = Samples(self._config, open_sources(self._config, "train"))
         batch = collate([self._samples[position]], self._config)
         arrays: dict[str, np.ndarray] = {}
-        for name, views in (("inputs", batch.inputs), ("novel", batch.novel)):
+        for name, views in (("inputs", batch.inputs), ("targets", batch.targets)):
             for part, array in (("images", views.images), ("alphas", views.alphas), *views.cameras._asdict().items()):
                 arrays[f"{name} {part}"] = np.asarray(array)[0]
         return arrays

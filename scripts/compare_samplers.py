@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from diffgs_jax import evaluation
 from diffgs_jax.commands.evaluation import (
-    Protocol,
+    ProtocolOptions,
     check_at_least_one,
-    choose_judges,
+    choose_metrics,
     describe,
     keep_row,
     make_predictor,
@@ -41,7 +41,7 @@ Cells = dict[tuple[SamplerKind, int], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Protocol):
+class Options(ProtocolOptions):
     """What to compare, and where to put it."""
 
     out: pathlib.Path = dataclasses.field(kw_only=True)
@@ -58,7 +58,7 @@ def main(options: Options) -> None:
     if not options.samplers or not options.steps or min(options.steps) < 1:
         raise UserError("--samplers and --steps name at least one each, and steps are at least 1")
     pipeline = load(options.checkpoint)
-    protocol = choose_judges(options, pipeline)
+    protocol = choose_metrics(options, pipeline)
     for kind in options.samplers:  # so that an impossible number of steps is told at once
         make_predictor(pipeline, protocol, kind, max(options.steps))
     store = open_store(options.data, options.split)

@@ -6,7 +6,6 @@ python scripts/draw_samples.py --images assets/example.png assets/examples/*.png
 import dataclasses
 import pathlib
 
-import imageio.v3 as imageio
 import jax
 import numpy as np
 
@@ -15,8 +14,8 @@ from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import orbit
 from diffgs_jax.inference.pipeline import load
+from diffgs_jax.interop import tile_images, write_image
 from diffgs_jax.rasterizer import render
-from diffgs_jax.training import tile_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +54,17 @@ def main(options: Options) -> None:
     )
     draw = jax.jit(
         lambda gaussians: (
-            render(
-                gaussians, cameras, height=options.size, width=options.size, background=pipeline.config.model.background
-            ).image
+            render(gaussians, cameras, height=options.size, width=options.size, background=pipeline.background).image
         )
     )
     rows = []
     for path in options.images:
         result = pipeline(path, seed=options.seed, steps=options.steps, sampler=options.sampler)
+        assert result.views is not None
         seen = jax.image.resize(result.views.images[0, 0], (options.size, options.size, 3), "bilinear")
-        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.gaussians))]))
-    picture = np.clip(tile_images(np.stack(rows)), 0.0, 1.0)
-    imageio.imwrite(options.out, (picture * 255 + 0.5).astype(np.uint8))
-    print(f"{options.out}: {len(rows)} pictures")
+        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.splat))]))
+    write_image(options.out, tile_images(np.stack(rows)))
+    print(f"{options.out}: {len(rows)} objects")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ the picture shows condition | predicted above condition | true.
 
 The aim is 24 dB at 64². Measured for the default object, a shiny mixer, in one run of 3000 steps: 22.0 dB after 500
 steps, then 25.7, 27.0, 27.2, 27.3 and 27.3 (the condition view copied: 11.1), in 19 minutes on two busy CPU cores. With
-one Gaussian for 2 × 2 pixels (`--config configs/quickstart.py`) it stayed at 23.3. Low-contrast objects score higher,
-so read the number beside that of the copied condition view.
+one Gaussian for 2 × 2 pixels (`--config configs/diffusion_gs/quickstart.py`) it stayed at 23.3. Low-contrast objects
+score higher, so read the number beside that of the copied condition view.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ import pathlib
 import time
 from collections.abc import Iterator
 
-import imageio.v3 as imageio
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from diffgs_jax import evaluation, models, training
-from diffgs_jax.config import load_config
+from diffgs_jax.config import background_of, load_config
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import Batch, DataConfig, Split, open_store
-from diffgs_jax.diffusion import make_sampler, make_schedule
+from diffgs_jax.diffusion import make_sampler
 from diffgs_jax.errors import DataError, UserError, report_errors
 from diffgs_jax.geometry import OBJECT, Cameras, Views, denoised_cameras, turn_to_azimuth_zero
+from diffgs_jax.interop import tile_images, write_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Options:
     """Which side of it."""
     record: str = "BlendSwap-CC-0/kitchenaid"
     """The object: its uid, or its place in the split."""
-    config: pathlib.Path = pathlib.Path("configs/one_object.py")
+    config: pathlib.Path = pathlib.Path("configs/diffusion_gs/one_object.py")
     """Where model, loss and rig come from."""
     steps: int = 3000
     """Optimizer steps."""
@@ -88,7 +88,7 @@ def main(options: Options) -> None:
     # The object, and which of its views are for what
     store = open_store(options.data, options.split)
     place = find_record(store.uids, options.record)
-    item = evaluation.load_objects(store, settings.data.resolution, [place], background=settings.model.background)[0]
+    item = evaluation.load_objects(store, settings.data.resolution, [place], background=background_of(settings))[0]
     if len(item.images) - options.held_out < 1 + len(settings.rig.azimuths) + options.novel_views:
         raise UserError(f"{item.uid} has {len(item.images)} views: too few to hold {options.held_out} out")
     others = np.delete(np.arange(len(item.images)), item.condition)
@@ -97,22 +97,23 @@ def main(options: Options) -> None:
     poses, reference = (np.asarray(item.cameras.camera_to_world)[views] for views in (slice(None), item.condition))
     item = item._replace(cameras=item.cameras._replace(camera_to_world=turn_to_azimuth_zero(poses, reference)))
     noisy = nearest_views(item.cameras, seen, denoised_cameras(settings.rig))
-    exam = pick(item, [item.condition, *unseen])
+    held_out = pick(item, [item.condition, *unseen])
 
     # Model and step: those of a training run
     module = models.family(settings.model)
     params = module.init(settings.model, jax.random.key(options.seed))
-    optimizer = training.make_optimizer(settings.optimizer, options.steps)
+    optimizer = training.make_optimizer(settings.optimizer, options.steps, module.is_hidden_matrix)
     state = training.init_state(params, optimizer)
     loss = functools.partial(module.loss, settings.model)
     train_step = training.make_train_step(loss, optimizer, settings.optimizer, options.seed)
     batches = draw_batches(item, noisy, np.setdiff1d(seen, noisy), settings.data, options.seed)
 
-    # The exam: from pure noise at the denoised views' cameras
-    protocol = evaluation.ProtocolConfig(batch_size=1, background=settings.model.background, seed=options.seed)
+    # The test: from pure noise at the denoised views' cameras
+    protocol = evaluation.ProtocolConfig(batch_size=1, background=background_of(settings), seed=options.seed)
     predictor = evaluation.make_predictor(
-        functools.partial(module.denoiser, settings.model),
-        make_sampler(make_schedule(settings.model.diffusion.schedule), "ddim", options.sampler_steps),
+        settings.model,
+        {},
+        make_sampler(module.schedule(settings.model), "ddim", options.sampler_steps),
         Cameras(*(leaf[noisy] for leaf in item.cameras)),
         settings.data.resolution,
         protocol,
@@ -128,21 +129,20 @@ def main(options: Options) -> None:
             if not np.isfinite(list(values.values())).all():
                 raise DataError(f"the loss is not finite at step {step}: {values}")
         if options.report_every and step % options.report_every == 0:
-            means = evaluation.mean_scores(evaluation.evaluate_model(predictor, state.ema, [exam], protocol).scores)
+            means = evaluation.mean_scores(evaluation.evaluate_model(predictor, state.ema, [held_out], protocol).scores)
             curve.append({"step": step, **means})
             tqdm.write(json.dumps(curve[-1]))
     jax.block_until_ready(state)
     seconds = time.perf_counter() - began
 
     # What came of it
-    result = evaluation.evaluate_model(predictor, state.ema, [exam], protocol)
-    rows = evaluation.object_rows([exam], result.predictions, [0], views=options.held_out)[0]
+    result = evaluation.evaluate_model(predictor, state.ema, [held_out], protocol)
+    rows = evaluation.object_rows([held_out], result.predictions, [0], views=options.held_out)[0]
     grid = np.stack([rows[: options.held_out + 1], np.concatenate([rows[:1], rows[options.held_out + 1 :]])])
-    picture = training.tile_images(grid)
-    imageio.imwrite(options.out / "unseen_views.png", (np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+    write_image(options.out / "unseen_views.png", tile_images(grid))
     (options.out / "curve.json").write_text(json.dumps(curve, indent=1))
     means = evaluation.mean_scores(result.scores)
-    copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [exam], protocol).scores)
+    copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [held_out], protocol).scores)
     print(
         f"{item.uid}: {means['bbox_psnr']:.2f} dB on the bounding box of {options.held_out} views never seen; "
         f"the condition view copied there has {copied['bbox_psnr']:.2f} dB"

@@ -1,7 +1,7 @@
 """Makes a dataset of posed views from a folder of meshes (OBJ, GLB, glTF, PLY, STL, OFF).
 
     python scripts/render_objects.py --meshes my_models --out data/my_models
-    python -m diffgs_jax.train --config configs/quickstart.py --data.path data/my_models
+    python -m diffgs_jax.train --config configs/diffusion_gs/quickstart.py --data.path data/my_models
 
     # The published convention: Blender's Cycles, depth and normals. Blender lives in an environment of its own.
     python3.11 -m venv blender && blender/bin/pip install bpy==5.0.1

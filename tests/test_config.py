@@ -9,7 +9,7 @@ from diffgs_jax.errors import DataError, UserError
 
 @pytest.fixture
 def config(request):
-    return load_config(request.config.rootpath / "configs" / "quickstart.py")
+    return load_config(request.config.rootpath / "configs" / "diffusion_gs" / "quickstart.py")
 
 
 def test_every_config_survives_json(request):

@@ -1,6 +1,6 @@
-"""The paper's ablation at the size of a laptop: 32² views, and what `scripts/ablate.py` changes from row to row.
+"""The paper's ablation at the size of a laptop, 32² views; `ablate.py` changes it from row to row.
 
-    python scripts/ablate.py --data data/furniture_128 --out runs/ablation
+    python scripts/diffusion_gs/ablate.py --data data/furniture_128 --out runs/ablation
 
 A small network (width 192, 4 blocks, patch 8, one Gaussian for 2 × 2 pixels), because an ablation needs several
 trainings of equal length more than it needs one long one. These are the settings of its last row: RPPC, L_pd to begin
@@ -40,5 +40,5 @@ def get_config() -> TrainConfig:
             scene_limits=SceneViewLimits(noisy_frames=(2, 12), novel_frames=(1, 14)),
         ),
         optimizer=OptimizerConfig(kind="muon", learning_rate=8e-4, warmup_steps=200),
-        run=RunConfig(folder="runs/ablation_32", steps=2000, grid_every=1000, grid_sampler_steps=10),
+        run=RunConfig(folder="runs/ablation_32", steps=2000, preview_every=1000, preview_steps=10),
     )

@@ -1,10 +1,10 @@
 """The bundled model, trained on: with the objects of the repository, or with your own.
 
     python scripts/fetch_lpips.py                     # once, 64 MB
-    python -m diffgs_jax.train --config configs/finetune_64.py --data.path data/mine
+    python -m diffgs_jax.train --config configs/diffusion_gs/finetune_64.py --data.path data/mine
 
 The architecture is that of the bundled model, the rest as in its last run (docs/model-card.md): Muon, LPIPS where there
-is little noise, batches of the network's own predictions. A step of 8 samples took 1.2 to 1.4 seconds on two CPU cores.
+is little noise, scheduled sampling. A step of 8 samples took 1.2 to 1.4 seconds on two CPU cores.
 `--model.losses.perceptual 0` does without LPIPS, and without the first command.
 """
 
@@ -25,7 +25,7 @@ def get_config() -> TrainConfig:
     return TrainConfig(
         model=DiffusionGSConfig(
             network=NetworkConfig(width=256, layers=6, heads=4, patch_size=8, color_skip=True),
-            # As scripts/split_gaussians.py left them: half the scale of furniture_64.py, for four times the Gaussians.
+            # As split_gaussians.py left them: half the scale of furniture_64.py, for four times the Gaussians.
             gaussians=GaussianConfig(
                 object_distance=DistanceLaw(kind="reference_point", reach=1.2),
                 scale_offset=-3.5931,

@@ -1,7 +1,7 @@
 """The bundled model's first run: one picture of an object, seen at 64², to a splat of 4,098 Gaussians.
 
     python scripts/prepare_sweethome3d.py --out data/furniture_128
-    python -m diffgs_jax.train --config configs/furniture_64.py
+    python -m diffgs_jax.train --config configs/diffusion_gs/furniture_64.py
     python scripts/publish_checkpoint.py --run runs/furniture_64 --out my_model
 
 5,000 steps of 8 samples on two CPU cores that were busy with other work too: 78 minutes, then 12.7 dB on the bounding
@@ -36,6 +36,6 @@ def get_config() -> TrainConfig:
         data=DataConfig(path="data/furniture_128", resolution=64, batch_size=8),
         optimizer=OptimizerConfig(learning_rate=6e-4, warmup_steps=200, ema_decay=0.998),
         run=RunConfig(
-            folder="runs/furniture_64", steps=5000, checkpoint_every=250, grid_every=500, grid_sampler_steps=10
+            folder="runs/furniture_64", steps=5000, checkpoint_every=250, preview_every=500, preview_steps=10
         ),
     )

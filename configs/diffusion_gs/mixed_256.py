@@ -1,11 +1,11 @@
 """Objects and scenes together, 256²: one trunk, two decoders (Cai et al. 2025, scene-object mixed training).
 
-    python -m diffgs_jax.train --config configs/mixed_256.py --data.sources data/objects_256 1 data/re10k 1
+    python -m diffgs_jax.train --config configs/diffusion_gs/mixed_256.py --data.sources data/objects_256 1 data/re10k 1
 
-The paper trains so first, and then goes on with objects and scenes apart: `--config configs/object_256.py
+The paper trains so first, and then goes on with objects and scenes apart: `--config configs/diffusion_gs/object_256.py
 --run.init-from runs/mixed_256 --model.network.domains object scene` keeps both decoders. L_pd moves objects alone in
 the first 150 steps. The paper bounds by angles which views go together; the limits below are our choice. The public
-code has no mixed training. Not trained by us at this size: no hardware was at hand; `configs/mixed_64.py` is the same
+code has no mixed training. Not trained by us at this size: no hardware was at hand; `mixed_64.py` beside it is the same
 at the size of a laptop.
 """
 
@@ -14,11 +14,13 @@ import pathlib
 
 from diffgs_jax.config import TrainConfig, load_config
 from diffgs_jax.data import ObjectViewLimits, SceneViewLimits
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 
 
 def get_config() -> TrainConfig:
     """Returns the settings."""
     objects = load_config(pathlib.Path(__file__).with_name("object_256.py"))
+    assert isinstance(objects.model, DiffusionGSConfig)
     network = dataclasses.replace(objects.model.network, domains=("object", "scene"))
     return dataclasses.replace(
         objects,

@@ -1,6 +1,6 @@
 """Objects and scenes together at the size of a laptop: one trunk, two decoders, the two shards in this repository.
 
-    python -m diffgs_jax.train --config configs/mixed_64.py
+    python -m diffgs_jax.train --config configs/diffusion_gs/mixed_64.py
 
 The network of furniture_64.py with a second decoder, on 149 objects and 31 rooms, sample by sample in turns. Rooms
 come in the frame of their first camera, scaled so that cameras stay within 0.74 of the origin: their walls are a few

@@ -1,7 +1,7 @@
 """Stage one on objects, 256²: the published network on any store of objects rendered at 256² or more.
 
     python scripts/render_objects.py --help        # a folder of meshes → data/objects_256
-    python -m diffgs_jax.train --config configs/object_256.py --data.path data/objects_256
+    python -m diffgs_jax.train --config configs/diffusion_gs/object_256.py --data.path data/objects_256
 
 Published code (Open-DiffusionGS, diffusionGS_rel.yaml): 24 layers, width 1024, heads of 64, patch 8, 2 free Gaussians,
 4 views in and 2 more to compare, batch 4 a GPU, AdamW 1e-5 with betas 0.9 and 0.99, cosine of 500,000 steps to 1e-6,
@@ -37,5 +37,5 @@ def get_config() -> TrainConfig:
         optimizer=OptimizerConfig(
             learning_rate=1e-5, warmup_steps=0, final_fraction=0.1, beta2=0.99, clip_norm=0.5, ema_decay=0.9999
         ),
-        run=RunConfig(folder="runs/object_256", steps=500_000, log_every=50, grid_every=5000, checkpoint_every=1000),
+        run=RunConfig(folder="runs/object_256", steps=500_000, log_every=50, preview_every=5000, checkpoint_every=1000),
     )

@@ -1,21 +1,23 @@
 """Stage two on objects, 512²: the network of stage one, which takes any resolution, goes on from its weights.
 
-    python -m diffgs_jax.train --config configs/object_512.py --data.path data/objects_512
+    python -m diffgs_jax.train --config configs/diffusion_gs/object_512.py --data.path data/objects_512
 
 Published code (diffusionGS_rel_512.yaml): as stage one, but without L_pd. Four times the tokens (16,386 a sample) and
 Gaussians (1,048,578): on 8 GPUs two parts a batch, one sample on each GPU at a time. Not trained by us; see
-`configs/object_256.py`.
+`configs/diffusion_gs/object_256.py`.
 """
 
 import dataclasses
 import pathlib
 
 from diffgs_jax.config import TrainConfig, load_config
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 
 
 def get_config() -> TrainConfig:
     """Returns the settings."""
     stage_one = load_config(pathlib.Path(__file__).with_name("object_256.py"))
+    assert isinstance(stage_one.model, DiffusionGSConfig)
     losses = dataclasses.replace(stage_one.model.losses, distance_warmup=0)
     return dataclasses.replace(
         stage_one,

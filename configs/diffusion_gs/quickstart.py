@@ -1,11 +1,11 @@
 """A small model on the furniture shard in the repository: see the whole machine run on a laptop.
 
-    python -m diffgs_jax.train --config configs/quickstart.py
+    python -m diffgs_jax.train --config configs/diffusion_gs/quickstart.py
 
 The network that the bundled model began as, on 149 training objects: 2,000 steps of 8 samples. On two CPU cores a
 step of this size took between a third of a second and a second, by how busy they were, so expect 10 to 35 minutes.
 The first grid of test objects comes at step 500 and shows coloured fog; shapes follow. To start from the bundled
-model instead: `configs/finetune_64.py`.
+model instead: `configs/diffusion_gs/finetune_64.py`.
 """
 
 from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig

@@ -1,7 +1,7 @@
 """Stage one on scenes, 256²: RealEstate10K or DL3DV, converted by `scripts/convert_dataset.py`.
 
     python scripts/convert_dataset.py --source realestate10k --in re10k --out data/re10k
-    python -m diffgs_jax.train --config configs/scene_256.py --data.path data/re10k
+    python -m diffgs_jax.train --config configs/diffusion_gs/scene_256.py --data.path data/re10k
 
 Published code (diffusionGS_scene.yaml): the network of objects with Plücker rays and distances in [0, 500], 4 views of
 a video, batch 24 a GPU, AdamW 3e-5 with betas 0.9 and 0.95, decay 0.05, cosine of 500,000 steps to 1e-6, clip 0.5,
@@ -41,5 +41,5 @@ def get_config() -> TrainConfig:
             clip_norm=0.5,
             ema_decay=0.9999,
         ),
-        run=RunConfig(folder="runs/scene_256", steps=500_000, log_every=50, grid_every=5000, checkpoint_every=1000),
+        run=RunConfig(folder="runs/scene_256", steps=500_000, log_every=50, preview_every=5000, checkpoint_every=1000),
     )

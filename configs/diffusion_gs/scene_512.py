@@ -1,10 +1,10 @@
 """Stage two on scenes, 512²: the network of stage one, which takes any resolution, goes on from its weights.
 
-    python -m diffgs_jax.train --config configs/scene_512.py --data.path data/re10k
+    python -m diffgs_jax.train --config configs/diffusion_gs/scene_512.py --data.path data/re10k
 
 Published code (diffusionGS_scene_512.yaml): as stage one, with batch 12 a GPU. Four times the tokens (16,386 a
 sample) and Gaussians (1,048,578): on 8 GPUs four parts a batch, three samples on each GPU at a time. Not trained by us;
-see `configs/scene_256.py`.
+see `configs/diffusion_gs/scene_256.py`.
 """
 
 import dataclasses

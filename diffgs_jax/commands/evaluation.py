@@ -1,4 +1,4 @@
-"""What command lines ask of a model, and how they have its answers judged: options, objects or scenes, baselines."""
+"""What command lines ask of a model and how they score the answers: options, objects or scenes, baselines."""
 
 import dataclasses
 import hashlib
@@ -19,13 +19,13 @@ from diffgs_jax.datasets import read_evaluation_index
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import denoised_cameras
-from diffgs_jax.inference.pipeline import BUNDLED_CHECKPOINT, Pipeline
+from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions
 from diffgs_jax.models.losses import fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """What is asked of a model, and who judges its answers."""
+class ProtocolOptions:
+    """What is asked of a model, and how its answers are scored."""
 
     checkpoint: pathlib.Path | None = None
     """Folder of a training run or of its checkpoints; by default the model that comes with the package."""
@@ -63,8 +63,8 @@ def check_at_least_one(options: Any, *names: str) -> None:
             raise UserError(f"{name} must be at least 1, not {value}")
 
 
-def choose_judges(options: Protocol, pipeline: Pipeline) -> evaluation.ProtocolConfig:
-    """Returns the protocol with every network that can judge, and says which cannot.
+def choose_metrics(options: ProtocolOptions, pipeline: Pipeline) -> evaluation.ProtocolConfig:
+    """Returns the protocol with every metric that can be computed here, and says which cannot.
 
     Raises:
         UserError: if the Inception file cannot be used here.
@@ -105,7 +105,7 @@ def make_predictor(
     )
 
 
-def read_cases(options: Protocol, store: RecordStore, pipeline: Pipeline) -> list[evaluation.PosedObject]:
+def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline) -> list[evaluation.PosedObject]:
     """Reads the objects, or the scenes of the index, with a progress bar.
 
     Raises:
@@ -144,7 +144,7 @@ def read_cases(options: Protocol, store: RecordStore, pipeline: Pipeline) -> lis
 
 
 def describe(
-    options: Protocol,
+    options: ProtocolOptions,
     pipeline: Pipeline,
     protocol: evaluation.ProtocolConfig,
     store: RecordStore,
@@ -187,7 +187,7 @@ def keep_row(folder: pathlib.Path, settings: dict[str, Any], name: str) -> evalu
 
 
 def make_baselines(
-    options: Protocol, pipeline: Pipeline, training_data: pathlib.Path, mean_view_objects: int
+    options: ProtocolOptions, pipeline: Pipeline, training_data: pathlib.Path, mean_view_objects: int
 ) -> dict[str, Callable[[evaluation.Cases], evaluation.Picture]]:
     """Returns predictions that need no learning, by name; of scenes, the condition view copied alone.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from diffgs_jax import evaluation
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import TrainConfig, background_of
 from diffgs_jax.data import open_store
 from diffgs_jax.diffusion import make_sampler
 from diffgs_jax.geometry import denoised_cameras
@@ -23,8 +23,7 @@ def make_run_scorer(config: TrainConfig, frozen: Frozen) -> Callable[[Params], d
         DataError: if it cannot be read.
     """
     data, run, module = config.data, config.run, family(config.model)
-    background = module.requirements(config.model).background
-    background = data.background if background is None else background
+    background = background_of(config)
     store = open_store(data.sources[0][0] if data.sources else data.path, "test")
     chosen = range(min(run.evaluate_objects, len(store)))
     objects = evaluation.load_objects(store, data.resolution, chosen, background=background)

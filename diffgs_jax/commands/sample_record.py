@@ -92,7 +92,7 @@ def _inputs(options: SampleOptions) -> list[pathlib.Path]:
     """Returns all files that a sample depends on, but for the model's."""
     files = [] if options.image is None else [options.image.absolute()]
     if files and files[0].suffix.lower() == ".json":
-        for frame in json.loads(image.read_text())["frames"]:
+        for frame in json.loads(files[0].read_text())["frames"]:
             for name in (frame["file_path"], frame.get("mask_path")):
                 if name:  # a path without extension is completed, as its reader does
                     path = files[0].parent / name

@@ -30,6 +30,12 @@ class TrainConfig:
     """How processes on several machines find each other."""
 
 
+def background_of(config: TrainConfig) -> float:
+    """Returns the grey level in [0, 1] that images are on: the model's, or the data's if the model takes any."""
+    wanted = family(config.model).requirements(config.model).background
+    return config.data.background if wanted is None else wanted
+
+
 def check(config: TrainConfig) -> TrainConfig:
     """Returns the config, or refuses settings that contradict each other.
 

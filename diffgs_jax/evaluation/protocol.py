@@ -141,8 +141,8 @@ def evaluate_pictures(
     """
     pieces = []
     for batch, (cases, _, real) in enumerate(_batches(objects, config)):
-        judge = functools.partial(lambda cases, real: _scored(paint(cases), cases, real, config), cases, real)
-        pieces.append(keep(f"batch-{batch:04d}", judge))
+        score = functools.partial(lambda cases, real: _scored(paint(cases), cases, real, config), cases, real)
+        pieces.append(keep(f"batch-{batch:04d}", score))
         on_batch(real)
     return _collected(pieces)
 

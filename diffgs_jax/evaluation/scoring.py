@@ -1,4 +1,4 @@
-"""One batch of predicted views, judged: every metric of every view, and the features that sets are compared by."""
+"""One batch of predicted views, scored: every metric of every view, and the features that sets are compared by."""
 
 import dataclasses
 import functools
@@ -55,7 +55,7 @@ def score_batch(seen: Picture, cases: Cases, config: ProtocolConfig) -> BatchSco
     Args:
         seen: the target views of the cases as predicted; metrics of depth are left out where it has none.
         cases: the truth.
-        config: says which networks judge.
+        config: says which metrics.
     """
     weights = {network: lpips_weights(network) for network in config.lpips}
     is_scene = bool(np.any(cases.domain == SCENE))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffgs_jax.config import TrainConfig
+from diffgs_jax.config import TrainConfig, background_of
 from diffgs_jax.data import load_views
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Cameras, condition_camera, turn_to_azimuth_zero
@@ -53,7 +53,7 @@ def show_image(
         source,
         resolution=config.data.resolution,
         foreground_ratio=ratio,
-        background=_background(config, requirements),
+        background=background_of(config),
         smallest_side=requirements.image_multiple,
         matting=inputs.matting,
         matting_model=inputs.matting_model,
@@ -96,7 +96,7 @@ def read_posed_images(
         return np.round(np.concatenate([np.clip(straight, 0, 1), alpha], axis=-1) * 255).astype(np.uint8)
 
     record = next(read_transforms(path, domain="object", cut_out=cut_out))
-    images, _, cameras = load_views(record, config.data.resolution, _background(config, requirements))
+    images, _, cameras = load_views(record, config.data.resolution, background_of(config))
     poses = np.asarray(cameras.camera_to_world)
     distance = np.linalg.norm(poses[:, :3, 3], axis=-1)
     if distance.min() < 1:
@@ -105,7 +105,3 @@ def read_posed_images(
     if not least <= len(images) <= most:
         raise UserError(f"{path} has {len(images)} images; this model is shown {least} to {most}")
     return Condition(images, Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics)))
-
-
-def _background(config: TrainConfig, requirements: Requirements) -> float:
-    return config.data.background if requirements.background is None else requirements.background

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from diffgs_jax.checkpoints import load_weights, read_metadata
-from diffgs_jax.config import TrainConfig, from_dict, to_dict
+from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
 from diffgs_jax.diffusion import Sampler, make_sampler
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
@@ -52,8 +52,7 @@ class Pipeline:
     @property
     def background(self) -> float:
         """Grey level in [0, 1] that images are on, given and generated ones."""
-        wanted = self.requirements.background
-        return self.config.data.background if wanted is None else wanted
+        return background_of(self.config)
 
     def __call__(
         self,

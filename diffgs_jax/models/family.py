@@ -37,6 +37,7 @@ MapName = Literal["depth", "normals"]
 """Maps that a record may hold beside its images."""
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """The settings of a family: an instance of a frozen, hashable dataclass, so that `jit` can take it as static."""
 
@@ -207,6 +208,7 @@ class Cost(NamedTuple):
     counts: dict[str, int]
 
 
+@runtime_checkable
 class DataSettings(Protocol):
     """What families read of `data.DataConfig`, which lies above them."""
 

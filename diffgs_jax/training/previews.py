@@ -81,7 +81,7 @@ def preview_grid(
     if gaussians is not None and targets is not None:
         background = module.requirements(model).background
         rendering = _render(gaussians, targets.cameras, request.resolution, 1.0 if background is None else background)
-        shown += [targets.images, rendering.image, depth_images(rendering)]
+        shown += [jnp.asarray(targets.images), rendering.image, depth_images(rendering)]
     return np.concatenate([np.asarray(part) for part in shown], axis=1)
 
 

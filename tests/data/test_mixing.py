@@ -91,7 +91,7 @@ def test_one_source_is_the_same_as_its_path(numbered_store):
 
 def test_sources_and_limits_from_the_command_line(request):
     words = ["--data.sources", "a", "3", "b", "1", "--data.scene-limits.noisy-frames", "2", "30"]
-    config = load_config(request.config.rootpath / "configs" / "quickstart.py", words)
+    config = load_config(request.config.rootpath / "configs" / "diffusion_gs" / "quickstart.py", words)
     assert config.data.sources == (("a", 3.0), ("b", 1.0))
     assert config.data.scene_limits == SceneViewLimits(noisy_frames=(2, 30))
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config

@@ -10,18 +10,18 @@ import pytest
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Views, orbit, pixel_rays, sh_to_color
-from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, DistanceLaw, GaussianConfig, NetworkConfig
+from diffgs_jax.models.diffusion_gs import family as diffusion_gs
 from diffgs_jax.models.diffusion_gs.decoding import decode, ray_distance, split_views
-from diffgs_jax.models.diffusion_gs.denoiser import param_shapes
+from diffgs_jax.models.diffusion_gs.denoiser import param_shapes, predict_gaussians, raw_gaussians
 
 SMALL = NetworkConfig(width=32, layers=2, heads=2, mlp_ratio=2, patch_size=4, stride=2)
 PUBLISHED = GaussianConfig()
 
 # These programs run once on a handful of pixels: compiling them well would take longer than everything else.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-raw_gaussians = jit(diffusion_gs.raw_gaussians, static_argnums=0)
-predict_gaussians = jit(diffusion_gs.predict_gaussians, static_argnums=0, static_argnames="training")
+raw_gaussians = jit(raw_gaussians, static_argnums=0)
+predict_gaussians = jit(predict_gaussians, static_argnums=0, static_argnames="training")
 
 
 def make(gaussians=PUBLISHED, **changes):
@@ -103,7 +103,7 @@ def test_a_decoder_learns_from_its_own_domain_only():
     views = make_views()
 
     def total(params, domain):
-        gaussians = diffusion_gs.predict_gaussians(config, params, views._replace(domain=domain), TIMES)
+        gaussians = predict_gaussians(config, params, views._replace(domain=domain), TIMES)
         return sum(jnp.sum(leaf**2) for leaf in gaussians)
 
     gradients = jit(jax.grad(total))
@@ -198,7 +198,7 @@ def test_gradients_are_finite_and_reach_every_weight(changes):
     views = make_views()
 
     def total(params):
-        return sum(jnp.sum(leaf**2) for leaf in diffusion_gs.predict_gaussians(config, params, views, TIMES))
+        return sum(jnp.sum(leaf**2) for leaf in predict_gaussians(config, params, views, TIMES))
 
     for path, leaf in jax.tree.leaves_with_path(jit(jax.grad(total))(params)):
         assert leaf.dtype == jnp.float32

@@ -12,7 +12,6 @@ from skimage.metrics import structural_similarity
 from diffgs_jax.diffusion import add_noise, initial_state, make_sampler, make_schedule, sampler_step
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, orbit
-from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import (
     DiffusionConfig,
     DiffusionGSConfig,
@@ -22,6 +21,8 @@ from diffgs_jax.models.diffusion_gs import (
     losses,
     view_losses,
 )
+from diffgs_jax.models.diffusion_gs import family as diffusion_gs
+from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.view_losses import rendering_losses
 from diffgs_jax.rasterizer import Rendering, render, render_in_groups
 
@@ -59,7 +60,7 @@ def first_is_condition(batch=2, count=3):
 
 def test_distance_loss_is_the_published_formula(params):
     views = make_views(3)
-    gaussians = diffusion_gs.predict_gaussians(CONFIG, params, views, np.zeros(2, np.int32), training=True)
+    gaussians = predict_gaussians(CONFIG, params, views, np.zeros(2, np.int32), training=True)
     means = np.asarray(gaussians.means)[:, CONFIG.network.free_gaussians :].reshape(2, 3, 16, 3)
     total = 0.0
     for sample in range(2):

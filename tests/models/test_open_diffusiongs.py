@@ -9,14 +9,14 @@ import pytest
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Views
-from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs.decoding import split_views
+from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians, raw_gaussians
 from diffgs_jax.models.diffusion_gs.published import import_open_diffusiongs
 
 DOMAINS = {"object": OBJECT, "scene": SCENE}
 
-raw_gaussians = jax.jit(diffusion_gs.raw_gaussians, static_argnums=0)
-predict_gaussians = jax.jit(diffusion_gs.predict_gaussians, static_argnums=0)
+raw_gaussians = jax.jit(raw_gaussians, static_argnums=0)
+predict_gaussians = jax.jit(predict_gaussians, static_argnums=0)
 
 
 def load(folder, domain):

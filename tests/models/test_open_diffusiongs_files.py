@@ -20,12 +20,13 @@ from diffgs_jax.geometry import (
     sh_to_color,
     turn_to_azimuth_zero,
 )
-from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
+from diffgs_jax.models.diffusion_gs import family as diffusion_gs
+from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 from diffgs_jax.models.diffusion_gs.published_files import PUBLISHED_RIG, read_camera_template
 
 MIRROR = np.asarray([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
-predict_gaussians = jax.jit(diffusion_gs.predict_gaussians, static_argnums=0)
+predict_gaussians = jax.jit(predict_gaussians, static_argnums=0)
 # Four views of an object, a quarter turn apart.
 AZIMUTHS, ELEVATIONS = np.asarray([37.0, 127.0, 217.0, 307.0]), np.asarray([12.0, 20.0, 14.0, 18.0])
 
@@ -121,8 +122,8 @@ def test_a_mirrored_model_is_a_plain_one_between_two_mirrors(mirrored_model):
     config, params, views = mirrored_model
     times = np.full(1, 400)
     plain = dataclasses.replace(config, mirrored_world=False)
-    inside = diffusion_gs.predict_gaussians(plain, params, views._replace(cameras=mirror_cameras(views.cameras)), times)
-    outside = diffusion_gs.predict_gaussians(config, params, views, times)
+    inside = predict_gaussians(plain, params, views._replace(cameras=mirror_cameras(views.cameras)), times)
+    outside = predict_gaussians(config, params, views, times)
     np.testing.assert_allclose(outside.means, inside.means @ MIRROR, atol=1e-6)
     reflected = MIRROR @ np.asarray(covariances(inside.rotations, inside.scales)) @ MIRROR
     np.testing.assert_allclose(covariances(outside.rotations, outside.scales), reflected, atol=1e-6)

@@ -12,7 +12,6 @@ from diffgs_jax.data import DataConfig
 from diffgs_jax.diffusion import ScheduleConfig, classifier_free_guidance
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
-from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import (
     DiffusionGSConfig,
     LossConfig,
@@ -22,6 +21,7 @@ from diffgs_jax.models.diffusion_gs import (
     losses,
     view_losses,
 )
+from diffgs_jax.models.diffusion_gs import family as diffusion_gs
 from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden
 from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, ramp_factor, signal_weights, term_weights
 from diffgs_jax.rasterizer import Rendering

@@ -18,13 +18,13 @@ from diffgs_jax import sample
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, covariances, mirror_cameras
-from diffgs_jax.models import diffusion_gs
+from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 
 ROOT = pathlib.Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "import_checkpoint.py"
+SCRIPT = ROOT / "scripts" / "diffusion_gs" / "import_checkpoint.py"
 # Their world and ours differ in x and y changing places, for objects alone.
 MIRROR = {"object": np.asarray([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32), "scene": np.eye(3, dtype=np.float32)}
-predict_gaussians = jax.jit(diffusion_gs.predict_gaussians, static_argnums=0)
+predict_gaussians = jax.jit(predict_gaussians, static_argnums=0)
 
 
 @pytest.fixture(scope="module")

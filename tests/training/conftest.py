@@ -9,7 +9,7 @@ import pytest
 TINY = [
     *("--model.network.width", "64", "--model.network.layers", "2", "--model.network.heads", "2"),
     *("--data.resolution", "16", "--data.batch-size", "8", "--data.cache-gigabytes", "0", "--data.novel-views", "1"),
-    *("--model.losses.distance-warmup", "2", "--run.log-every", "1", "--run.grid-every", "0"),
+    *("--model.losses.distance-warmup", "2", "--run.log-every", "1", "--run.preview-every", "0"),
 ]
 
 
@@ -21,7 +21,7 @@ class Runs:
 
     def start(self, folder: pathlib.Path, *more: str, devices: int = 1) -> subprocess.Popen:
         """Starts a run on so many simulated devices."""
-        config, data = self.root / "configs" / "quickstart.py", self.root / "assets" / "furniture_cc0"
+        config, data = self.root / "configs" / "diffusion_gs" / "quickstart.py", self.root / "assets" / "furniture_cc0"
         words = ["--config", str(config), *TINY, "--data.path", str(data), "--run.folder", str(folder), *more]
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         return subprocess.Popen(

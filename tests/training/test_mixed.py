@@ -17,7 +17,7 @@ STEPS = 80
 def test_both_losses_fall_and_each_domain_moves_its_own_decoder(request):
     root = request.config.rootpath
     config = apply_overrides(
-        load_config(root / "configs" / "mixed_64.py"),
+        load_config(root / "configs" / "diffusion_gs" / "mixed_64.py"),
         [
             *("--model.network.width", "64", "--model.network.layers", "2", "--model.losses.distance-warmup", "8"),
             *("--data.resolution", "16", "--data.batch-size", "4", "--optimizer.learning-rate", "3e-3"),

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 
 from diffgs_jax.config import OptimizerConfig
-from diffgs_jax.models import diffusion_gs
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
+from diffgs_jax.models.diffusion_gs import family as diffusion_gs
 from diffgs_jax.training import make_optimizer
 
 MODEL = DiffusionGSConfig(network=NetworkConfig(width=32, layers=2, heads=2, patch_size=4, stride=2))

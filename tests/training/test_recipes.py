@@ -23,7 +23,7 @@ def test_recipes_load_and_survive_json(name):
 
 
 def test_the_bundled_model_can_be_trained_on_as_it_was():
-    config = load_config(ROOT / "configs" / "finetune_64.py")
+    config = load_config(ROOT / "configs" / "diffusion_gs" / "finetune_64.py")
     bundled = diffgs_jax.load().config
     assert config.model == bundled.model and config.optimizer == bundled.optimizer
     assert (ROOT / config.run.init_from).is_dir() and (ROOT / config.data.path).is_dir()

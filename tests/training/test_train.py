@@ -16,13 +16,13 @@ from diffgs_jax.train import main
 TINY = [
     *("--model.network.width", "32", "--model.network.layers", "1", "--model.network.heads", "2"),
     *("--data.resolution", "16", "--data.batch-size", "2", "--data.cache-gigabytes", "0"),
-    *("--model.losses.distance-warmup", "2", "--run.log-every", "1", "--run.grid-every", "0"),
+    *("--model.losses.distance-warmup", "2", "--run.log-every", "1", "--run.preview-every", "0"),
 ]
 
 
 def arguments(root, folder, *more):
     return [
-        "--config", str(root / "configs" / "quickstart.py"), *TINY,
+        "--config", str(root / "configs" / "diffusion_gs" / "quickstart.py"), *TINY,
         "--data.path", str(root / "assets" / "furniture_cc0"), "--run.folder", str(folder), *more,
     ]  # fmt: skip
 
@@ -46,7 +46,7 @@ def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request
             str(tmp_path / "first"),
             "--model.losses.distance-warmup",
             "0",
-            "--run.grid-every",
+            "--run.preview-every",
             "3",
         )  # fmt: skip
     )
@@ -116,10 +116,10 @@ def test_two_trainings_do_not_share_a_folder(request, tmp_path, capsys):
 
 
 def test_split_gaussians_are_trained_on(request, tmp_path):
-    """`scripts/split_gaussians.py` says with which settings; and does not write over what is there."""
+    """`scripts/diffusion_gs/split_gaussians.py` says with which settings; and does not write over what is there."""
     root = request.config.rootpath
     main(arguments(root, tmp_path / "coarse", "--run.steps", "1"))
-    script = [sys.executable, str(root / "scripts" / "split_gaussians.py")]
+    script = [sys.executable, str(root / "scripts" / "diffusion_gs" / "split_gaussians.py")]
     script += ["--run", str(tmp_path / "coarse"), "--out", str(tmp_path / "split")]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     settings = done.stdout.split(": ")[1].split()

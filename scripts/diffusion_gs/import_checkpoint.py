@@ -1,7 +1,8 @@
-"""Turns a published Open-DiffusionGS checkpoint into one of this library.
+r"""Turns a published Open-DiffusionGS checkpoint into one of this library.
 
-    python scripts/import_checkpoint.py --in obj_ckpt_512.ckpt --out models/object --cameras camera_template.pt
-    python scripts/import_checkpoint.py --in scene_ckpt_256.ckpt --out models/scene
+    python scripts/diffusion_gs/import_checkpoint.py --in obj_ckpt_512.ckpt --out models/object \
+        --cameras camera_template.pt
+    python scripts/diffusion_gs/import_checkpoint.py --in scene_ckpt_256.ckpt --out models/scene
     python -m diffgs_jax.sample --image chair.png --checkpoint models/object --out chair
 
 Reads `.ckpt` and `.pt` without PyTorch and without running what they say, and `.safetensors`. The checkpoint's config
@@ -22,6 +23,7 @@ from diffgs_jax.config import SamplingConfig, TrainConfig, check, to_dict
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.published import import_open_diffusiongs
 from diffgs_jax.models.diffusion_gs.published_files import PUBLISHED_RIG, read_camera_template, read_open_diffusiongs
 
@@ -66,6 +68,7 @@ def main(config: ImportConfig) -> None:
     if config.out.exists():
         shutil.rmtree(config.out)
     beside.rename(config.out)
+    assert isinstance(settings.model, DiffusionGSConfig)
     network = settings.model.network
     print(
         f"{config.out}: {network.domains[0]} model of {network.layers} layers of width {network.width}, "

@@ -1,7 +1,7 @@
 """Times the training step at three sizes, with and without rendering, and beside PyTorch where that is installed.
 
-    python scripts/bench_train.py                     # the small one, on any machine
-    python scripts/bench_train.py --sizes small base full --batch-size 4
+    python scripts/diffusion_gs/bench_train.py                     # the small one, on any machine
+    python scripts/diffusion_gs/bench_train.py --sizes small base full --batch-size 4
 
 Programs take turns, round after round; a ratio is the median over rounds. One line of JSON for each size is appended to
 `--out`. `network` is the transformer's forward, backward and AdamW alone; `step` is the whole training step: noise,
@@ -26,17 +26,18 @@ import optax
 from diffgs_jax import models, training
 from diffgs_jax.config import OptimizerConfig
 from diffgs_jax.config.parsing import parse_options
-from diffgs_jax.data import Batch
+from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import OBJECT, Cameras, Views, orbit
+from diffgs_jax.models import Batch
 from diffgs_jax.models.diffusion_gs import (
     DiffusionGSConfig,
     DistanceLaw,
     GaussianConfig,
     LossConfig,
     NetworkConfig,
-    raw_gaussians,
 )
+from diffgs_jax.models.diffusion_gs.denoiser import raw_gaussians
 
 Size = Literal["small", "base", "full"]
 _VIEWS, _NOVEL = 4, 2
@@ -90,7 +91,8 @@ def settings(size: Size, options: Options) -> tuple[DiffusionGSConfig, int]:
 def measure(size: Size, options: Options) -> dict[str, Any]:
     """Times one size."""
     config, resolution = settings(size, options)
-    cost = models.family(config).cost(config, _VIEWS, resolution)
+    data = DataConfig(resolution=resolution, condition_views=1, noisy_views=_VIEWS - 1)
+    cost = models.family(config).cost(config, data)
     batch = make_batch(options.batch_size, resolution)
     programs: dict[str, Callable[[], Any]] = {
         "network": make_network_step(config, batch),
@@ -118,7 +120,7 @@ def measure(size: Size, options: Options) -> dict[str, Any]:
     rate = options.batch_size / medians["network"]
     share = training.model_flops_utilisation(cost.forward_flops, rate / jax.device_count())
     line: dict[str, Any] = {"size": size, "batch": options.batch_size, "resolution": resolution}
-    line |= {"parameters": cost.parameters, "tokens": cost.tokens, "dtype": config.network.dtype}
+    line |= {"parameters": cost.parameters, "tokens": cost.counts["tokens"], "dtype": config.network.dtype}
     line |= {f"{name}_ms": round(1e3 * value, 2) for name, value in medians.items()}
     line |= {"samples_per_second": round(options.batch_size / medians["step"], 2)}
     line |= {"rendering_and_losses_share": round(1 - medians["network"] / medians["step"], 3)}
@@ -171,7 +173,7 @@ def make_network_step(config: DiffusionGSConfig, batch: Batch) -> Callable[[], A
 def make_whole_step(config: DiffusionGSConfig, batch: Batch) -> Callable[[], Any]:
     """Returns the training step as `diffgs_jax.train` takes it."""
     module = models.family(config)
-    optimizer = training.make_optimizer(OptimizerConfig(), 1000)
+    optimizer = training.make_optimizer(OptimizerConfig(), 1000, module.is_hidden_matrix)
     state = training.init_state(module.init(config, jax.random.key(0)), optimizer)
     loss = functools.partial(module.loss, config)
     step = training.make_train_step(loss, optimizer, OptimizerConfig(), 0)

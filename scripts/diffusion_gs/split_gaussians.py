@@ -1,7 +1,7 @@
 """Makes a trained DiffusionGS model finer, to train on from: every Gaussian of a pixel becomes four of half its size.
 
-    python scripts/split_gaussians.py --run runs/furniture_64 --out runs/furniture_64_split
-    python -m diffgs_jax.train --config configs/furniture_64.py --run.init-from runs/furniture_64_split \
+    python scripts/diffusion_gs/split_gaussians.py --run runs/furniture_64 --out runs/furniture_64_split
+    python -m diffgs_jax.train --config configs/diffusion_gs/furniture_64.py --run.init-from runs/furniture_64_split \
         --run.folder runs/finer --model.network.stride 1 --model.gaussians.scale-offset … \
         --model.gaussians.scale-limit …
 
@@ -19,7 +19,8 @@ from diffgs_jax.checkpoints import load_weights, read_metadata, save_weights
 from diffgs_jax.config import from_dict, to_dict
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
-from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, split_gaussians
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
+from diffgs_jax.models.diffusion_gs.splitting import split_gaussians
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""The paper's ablation at a small size: `python scripts/ablate.py --data data/furniture_128 --out runs/ablation`.
+"""The paper's ablation at a small size.
 
-Trainings of `configs/ablation_32.py` with the same seeds and the same number of samples, each row adding one idea
-to the row before (Cai et al. 2025, table 4): a network without timesteps that sees noise alone and answers once; the
-diffusion framework; L_pd to begin with; scenes mixed in; RPPC instead of Plücker rays. One more row: that with
-batches of its own predictions. Each is then scored on the test objects. Give the same command again after an
-interruption: trainings continue, and finished rows are kept. `--help` lists every option.
+    python scripts/diffusion_gs/ablate.py --data data/furniture_128 --out runs/ablation
+
+Trainings of `configs/diffusion_gs/ablation_32.py` with the same seeds and the same number of samples, each row adding
+one idea to the row before (Cai et al. 2025, table 4): a network without timesteps that sees noise alone and answers once;
+the diffusion framework; L_pd to begin with; scenes mixed in; RPPC instead of Plücker rays. One more row: that with
+scheduled sampling. Each is then scored on the test objects. Give the same command again after an interruption:
+trainings continue, and finished rows are kept. `--help` lists every option.
 """
 
 import dataclasses
@@ -17,11 +19,11 @@ from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.evaluation import markdown_table
 
-CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ablation_32.py"
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "diffusion_gs" / "ablation_32.py"
 
 PLUCKER = ("--model.network.ray-embedding", "plucker")
 WITHOUT_L_PD = ("--model.losses.distance-warmup", "0")
-WITHOUT_DIFFUSION = ("--model.diffusion.schedule.steps", "1", "--run.grid-sampler-steps", "1")
+WITHOUT_DIFFUSION = ("--model.diffusion.schedule.steps", "1", "--run.preview-steps", "1")
 
 ROWS = {
     "one step, no timesteps": (False, (*PLUCKER, *WITHOUT_L_PD, *WITHOUT_DIFFUSION)),
@@ -29,7 +31,7 @@ ROWS = {
     "+ L_pd": (False, PLUCKER),
     "+ scenes": (True, PLUCKER),
     "+ RPPC": (True, ()),
-    "+ own predictions": (True, ("--model.diffusion.own-predictions", "1.0")),
+    "+ scheduled sampling": (True, ("--model.diffusion.scheduled-sampling", "1.0")),
 }
 """For each row: whether scenes are mixed in, and what else differs from the config. The paper lacks the last one."""
 
@@ -68,7 +70,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
-        ablate(parse_options(Options, arguments, prog="python scripts/ablate.py"))
+        ablate(parse_options(Options, arguments, prog="python scripts/diffusion_gs/ablate.py"))
 
 
 def ablate(options: Options) -> None:
@@ -128,7 +130,7 @@ def call(program: str, *arguments: str) -> None:
 def write_table(options: Options, means: dict[str, dict[str, float]], rows: dict[str, dict]) -> None:
     """Writes what is known so far as `ablation.md` and `ablation.json`."""
     lines = [
-        f"{options.steps} steps a row, everything else as in `configs/ablation_32.py`.",
+        f"{options.steps} steps a row, everything else as in `configs/diffusion_gs/ablation_32.py`.",
         "",
         markdown_table(means),
         "",
