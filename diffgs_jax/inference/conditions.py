@@ -13,7 +13,7 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Cameras, condition_camera, turn_to_azimuth_zero
 from diffgs_jax.inference.options import InputOptions
 from diffgs_jax.interop import isolate_object, load_picture
-from diffgs_jax.models import Requirements
+from diffgs_jax.models import family
 
 
 class Condition(NamedTuple):
@@ -29,14 +29,15 @@ class Condition(NamedTuple):
 
 
 def show_image(
-    source: str | os.PathLike[str] | np.ndarray, config: TrainConfig, requirements: Requirements, inputs: InputOptions
+    source: str | os.PathLike[str] | np.ndarray,
+    config: TrainConfig,
+    inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
 ) -> Condition:
     """Makes one condition view of an image without a pose.
 
     Args:
         source: path of an image, or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
         config: of the model.
-        requirements: of its family.
         inputs: what is said of the image. A foreground ratio "model" means the image's own framing where nothing is
             removed (`keep`).
 
@@ -54,7 +55,7 @@ def show_image(
         resolution=config.data.resolution,
         foreground_ratio=ratio,
         background=background_of(config),
-        smallest_side=requirements.image_multiple,
+        smallest_side=family(config.model).requirements(config.model).image_multiple,
         matting=inputs.matting,
         matting_model=inputs.matting_model,
     )
@@ -62,7 +63,9 @@ def show_image(
 
 
 def read_posed_images(
-    path: str | os.PathLike[str], config: TrainConfig, requirements: Requirements, inputs: InputOptions
+    path: str | os.PathLike[str],
+    config: TrainConfig,
+    inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
 ) -> Condition:
     """Makes condition views of the posed images that a `transforms.json` lists.
 
@@ -74,7 +77,6 @@ def read_posed_images(
     Args:
         path: the JSON.
         config: of the model.
-        requirements: of its family.
         inputs: says who tells the object from its background where a frame has no mask.
 
     Raises:
@@ -101,7 +103,7 @@ def read_posed_images(
     distance = np.linalg.norm(poses[:, :3, 3], axis=-1)
     if distance.min() < 1:
         raise DataError(f"{path}: a camera is inside the object's bounding sphere; are its poses in another frame?")
-    least, most = requirements.condition_views
+    least, most = family(config.model).requirements(config.model).condition_views
     if not least <= len(images) <= most:
         raise UserError(f"{path} has {len(images)} images; this model is shown {least} to {most}")
     return Condition(images, Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics)))

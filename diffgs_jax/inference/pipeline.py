@@ -143,8 +143,8 @@ class Pipeline:
         if isinstance(image, Condition):
             return image
         if not isinstance(image, np.ndarray) and pathlib.Path(image).suffix.lower() == ".json":
-            return read_posed_images(image, self.config, self.requirements, inputs)
-        return show_image(image, self.config, self.requirements, inputs)
+            return read_posed_images(image, self.config, inputs)
+        return show_image(image, self.config, inputs)
 
     def request(
         self, given: Condition | None, inputs: InputOptions, sampling: SamplingOptions, *, count: int = 1

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int32, Key, PRNGKeyArray
 
 from diffgs_jax.diffusion import Denoise, Sampler, Schedule
 from diffgs_jax.errors import DataError, UserError
@@ -294,7 +294,7 @@ class Generates(Protocol):
     """A family that generates."""
 
     def generate(
-        self, config: Any, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: PRNGKeyArray
+        self, config: Any, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: Key[Array, "b"]
     ) -> Iterator[Progress]:
         """Yields how far it is; the last one carries what was generated.
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Float, Int32, Key
 
 from diffgs_jax.diffusion import (
     Denoise,
@@ -30,7 +30,7 @@ from diffgs_jax.models.family import Frozen, ModelConfig, Params, Progress, Requ
 
 
 def generate(
-    config: ModelConfig, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: PRNGKeyArray
+    config: ModelConfig, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: Key[Array, "b"]
 ) -> Iterator[Progress]:
     """Samples a family that `Diffuses`; this is the `generate` of every one of them.
 
@@ -81,7 +81,7 @@ def _advance(
     frozen: Frozen,
     request: Request,
     table: Sampler,
-    keys: PRNGKeyArray,
+    keys: Key[Array, "b"],
     guidance: Float[Array, "..."] | None,
     x: Float[Array, "b *state"],
     previous: Float[Array, "b *state"],

@@ -23,7 +23,7 @@ def pipeline(checkpoint):
 @pytest.fixture
 def loaded(monkeypatch, pipeline):
     """Saves commands the time to load."""
-    monkeypatch.setattr("diffgs_jax.sample.load", lambda *_, **__: pipeline)
+    monkeypatch.setattr("diffgs_jax.inference.load", lambda *_, **__: pipeline)
     return pipeline
 
 

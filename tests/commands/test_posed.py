@@ -10,7 +10,7 @@ from tiny import TINY, command
 from diffgs_jax.data import load_views, open_store
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import turn_to_azimuth_zero
-from diffgs_jax.inference.conditions import read_posed_pictures
+from diffgs_jax.inference.conditions import read_posed_images
 from diffgs_jax.sample import main
 
 VIEWS = [0, 4, 8, 12, 2, 6]
@@ -51,7 +51,7 @@ def expected_poses(views):
 
 
 def test_poses_in_the_object_frame_stay(views, tmp_path):
-    images, cameras = read_posed_pictures(write(tmp_path / "a", views, object_frame=True), TINY)
+    images, cameras = read_posed_images(write(tmp_path / "a", views, object_frame=True), TINY)
     assert images.shape == (6, 32, 32, 3)
     np.testing.assert_allclose(cameras.camera_to_world, expected_poses(views), atol=1e-5)
     np.testing.assert_allclose(cameras.intrinsics, views[2].intrinsics, atol=1e-5)
@@ -63,7 +63,7 @@ def test_poses_in_the_object_frame_stay(views, tmp_path):
 def test_other_worlds_are_brought_into_the_object_frame(views, tmp_path, transparent):
     """Its silhouettes tell where an object is and how large: their hull is larger than it, the less the more views."""
     path = write(tmp_path / "a", views, scale=3.0, shift=5.0, transparent=transparent)
-    _, cameras = read_posed_pictures(path, TINY)
+    _, cameras = read_posed_images(path, TINY)
     found, expected = cameras.camera_to_world, expected_poses(views)
     np.testing.assert_allclose(found[:, :3, :3], expected[:, :3, :3], atol=0.03)
     nearer = np.linalg.norm(found[:, :3, 3], axis=-1) / np.linalg.norm(expected[:, :3, 3], axis=-1)
@@ -74,7 +74,7 @@ def test_the_model_is_shown_all_of_them(views, checkpoint, loaded, tmp_path):
     path = write(tmp_path / "a", views, object_frame=True)
     result = loaded(path, steps=1)
     np.testing.assert_array_equal(result.views.is_condition, [[True] * 6 + [False] * 3])
-    np.testing.assert_array_equal(result.views.images[0, :6], read_posed_pictures(path, TINY).images)
+    np.testing.assert_array_equal(result.views.images[0, :6], read_posed_images(path, TINY).images)
     assert len(result.gaussians.opacities) == 9 * 64 + 2
     main(command(checkpoint, path, tmp_path / "out", "--frames", "0"))
     record = json.loads((tmp_path / "out" / "sample.json").read_text())
@@ -83,13 +83,13 @@ def test_the_model_is_shown_all_of_them(views, checkpoint, loaded, tmp_path):
 
 def test_unusable_poses(views, tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        read_posed_pictures(tmp_path / "none.json", TINY)
+        read_posed_images(tmp_path / "none.json", TINY)
     path = write(tmp_path / "near", views, scale=0.2, object_frame=True)
     with pytest.raises(DataError, match="inside the object's bounding sphere"):
-        read_posed_pictures(path, TINY)
+        read_posed_images(path, TINY)
     (path.parent / "view_2.png").unlink()
     with pytest.raises(DataError, match=r"view_2.* is missing"):
-        read_posed_pictures(path, TINY)
+        read_posed_images(path, TINY)
     path.write_text("[]")
     with pytest.raises(DataError, match="lists no frames"):
-        read_posed_pictures(path, TINY)
+        read_posed_images(path, TINY)

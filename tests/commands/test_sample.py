@@ -16,8 +16,7 @@ from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import condition_camera
-from diffgs_jax.inference.conditions import Condition, views_to_denoise
-from diffgs_jax.inference.pipeline import load
+from diffgs_jax.inference import Condition, InputOptions, Pipeline, SamplingOptions, load
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
 from diffgs_jax.sample import main
 
@@ -26,7 +25,7 @@ def test_end_to_end_and_the_same_bytes_again(checkpoint, pipeline, picture, tmp_
     contents = []
     for name in ("first", "second"):
         main(command(checkpoint, picture, tmp_path / name, "--seed", "3"))
-        monkeypatch.setattr("diffgs_jax.sample.load", lambda *_, **__: pipeline)  # compiled at another time
+        monkeypatch.setattr("diffgs_jax.inference.load", lambda *_, **__: pipeline)  # compiled at another time
         files = sorted((tmp_path / name).iterdir())
         assert [path.name for path in files] == ["gaussians.ply", "sample.json", "turntable.mp4", "views.png"]
         contents.append([path.read_bytes() for path in files])
@@ -74,8 +73,10 @@ def test_the_condition_view_is_the_framed_picture(pipeline, picture):
 
 
 def test_cameras_are_the_rigs():
-    views = views_to_denoise(Condition(np.zeros((1, 8, 8, 3), np.float32), condition_camera(TINY.rig)), TINY.rig)
-    centers = views.cameras.camera_to_world[0, :, :3, 3]
+    given = Condition(np.zeros((1, 8, 8, 3), np.float32), condition_camera(TINY.rig))
+    request = Pipeline(TINY, {}).request(given, InputOptions(), SamplingOptions())
+    poses = [request.condition.cameras.camera_to_world[0], request.cameras.camera_to_world[0]]
+    centers = np.concatenate(poses)[:, :3, 3]
     np.testing.assert_allclose(np.linalg.norm(centers, axis=-1), 2.7, rtol=1e-6)
     azimuths = np.degrees(np.arctan2(centers[:, 1], centers[:, 0])) % 360
     np.testing.assert_allclose(azimuths, [0, 90, 180, 270], atol=1e-3)
@@ -107,7 +108,7 @@ def test_bad_options(checkpoint, picture, tmp_path, capsys, more, message):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'"),
+        (["--sampler", "dmp"], "invalid choice 'dmp' for argument '--sampler'"),
         (["--stepz", "3"], "Unrecognized options: --stepz"),
         (["--steps", "abc"], "invalid literal for int() with base 10: 'abc'"),
     ],
@@ -179,7 +180,7 @@ def test_what_is_there_stays_when_sampling_fails(checkpoint, tmp_path, capsys):
 
 
 def test_without_a_film(checkpoint, pipeline, picture, tmp_path, monkeypatch):
-    monkeypatch.setattr("diffgs_jax.sample.load", lambda *_, **__: pipeline)
+    monkeypatch.setattr("diffgs_jax.inference.load", lambda *_, **__: pipeline)
     main([*command(checkpoint, picture, tmp_path / "out"), "--frames", "0"])
     assert sorted(os.listdir(tmp_path / "out")) == ["gaussians.ply", "sample.json", "views.png"]
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from tiny import TINY, compilations, weights
 
-from diffgs_jax import denoising, models
+from diffgs_jax import models
 from diffgs_jax.errors import UserError
 from diffgs_jax.inference.pipeline import Pipeline
+from diffgs_jax.models import generation
 from diffgs_jax.models.diffusion_gs import LossConfig
 
 
 def test_one_compiled_call_for_each_picture(pipeline, picture, monkeypatch):
     pipeline(picture, steps=2)
-    calls, advance = [], denoising._advance
-    monkeypatch.setattr(denoising, "_advance", lambda *given: calls.append(1) or advance(*given))
+    calls, advance = [], generation._advance
+    monkeypatch.setattr(generation, "_advance", lambda *given: calls.append(1) or advance(*given))
     compiled = compilations()
     flipped = np.ascontiguousarray(np.random.default_rng(0).integers(0, 99, (40, 40, 3)).astype(np.uint8))
     pipeline(flipped, steps=5, seed=9, sampler="dpm", elevation=5.0, matting="keep")
@@ -87,9 +88,9 @@ def test_guidance_is_refused(pipeline, guidable, picture):
 
 
 def test_low_memory_is_nearly_the_same(guidable, picture):
-    model, params = models.family(guidable.config.model).lightened(guidable.config.model, guidable.params)
+    model, params = models.family(guidable.config.model).in_low_memory(guidable.config.model, guidable.params)
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params["trunk"])} == {"bfloat16"}
-    light = Pipeline(dataclasses.replace(guidable.config, model=model), params, one_view_at_a_time=True)
+    light = Pipeline(dataclasses.replace(guidable.config, model=model), params, views_at_once=1)
     ours, theirs = light(picture, steps=1).views.images[0], guidable(picture, steps=1).views.images[0]
     error = np.abs(ours - theirs).mean(axis=(1, 2, 3))
     apart = np.abs(theirs[1:] - np.roll(theirs[1:], 1, axis=0)).mean()

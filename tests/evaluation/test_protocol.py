@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -7,8 +8,9 @@ import pytest
 from balls import SIZE, ball, photograph, shoot
 
 from diffgs_jax import evaluation
-from diffgs_jax.diffusion import Prediction, make_sampler, make_schedule
+from diffgs_jax.diffusion import first_noise, make_sampler, make_schedule
 from diffgs_jax.geometry import Gaussians, ObjectRig, denoised_cameras
+from diffgs_jax.models import Generated, Progress, Requirements, register
 from diffgs_jax.models.losses import lpips, weights_file
 
 
@@ -38,10 +40,12 @@ def oracle(items, calls=None):
     """A predictor that knows the answer, to tell errors of the protocol from those of a model."""
     answers = truth(items)
 
-    def gaussians(params, cases, indices, batch):
+    def gaussians(params, cases):
         assert params == {}
+        known = [item.images[item.condition] for item in items]
+        indices = [next(i for i, one in enumerate(known) if np.array_equal(one, shown)) for shown in cases[0]]
         if calls is not None:
-            calls.append((len(indices), batch))
+            calls.append(indices)
         return Gaussians(*(np.stack(leaves) for leaves in zip(*[answers[i] for i in indices], strict=True)))
 
     def views(made, cameras):
@@ -71,7 +75,7 @@ def test_an_oracle_scores_near_perfectly_and_a_stranger_does_not():
     items, calls = objects(), []
     config = evaluation.ProtocolConfig(batch_size=2)
     result = evaluation.evaluate_model(oracle(items, calls), {}, items, config)
-    assert calls == [(2, 0), (2, 1)]  # the second batch is filled up
+    assert calls == [[0, 1], [2, 2]]  # the second batch is filled up
     assert [len(views) for views in result.scores["psnr"]] == [3, 2, 3]
     assert [len(views) for views in result.predictions] == [3, 2, 3]
     means, swapped = evaluation.mean_scores(result.scores), evaluation.mean_scores(result.swapped)
@@ -85,17 +89,17 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
     whole = evaluation.evaluate_model(oracle(items), {}, items, config)
     gaussians, views = oracle(items, calls)
 
-    def interrupted(params, cases, indices, batch):
-        if batch == 1:
+    def interrupted(params, cases):
+        if len(calls) == 1:
             raise KeyboardInterrupt
-        return gaussians(params, cases, indices, batch)
+        return gaussians(params, cases)
 
     keep = evaluation.keep_in(tmp_path, "settings")
     with pytest.raises(KeyboardInterrupt):
         evaluation.evaluate_model(evaluation.Predictor(interrupted, views), {}, items, config, keep=keep)
-    assert calls == [(2, 0)]
+    assert calls == [[0, 1]]
     continued = evaluation.evaluate_model(evaluation.Predictor(gaussians, views), {}, items, config, keep=keep)
-    assert calls == [(2, 0), (2, 1)]
+    assert calls == [[0, 1], [2, 2]]
     for a, b in zip(jax.tree.leaves(whole[:2]), jax.tree.leaves(continued[:2]), strict=True):
         np.testing.assert_array_equal(a, b)
     assert evaluation.mean_scores(whole.swapped) == evaluation.mean_scores(continued.swapped)
@@ -170,29 +174,41 @@ def test_derangement_moves_everything(count):
     assert (order != np.arange(count)).all()
 
 
-def test_denoiser_is_given_the_condition_and_noise_that_belongs_to_the_object():
-    """The noise of an object may not depend on which others share its batch."""
-    items = objects()
-    cases = evaluation.make_cases(items)
+class NoiseFamily:
+    """Its Gaussians are the mean noise that the sampler began with, and the mean colour of the condition view."""
+
+    @staticmethod
+    def requirements(config):
+        return Requirements(makes="gaussians")
+
+    @staticmethod
+    def generate(config, params, frozen, request, sampling, keys):
+        noise = first_noise(keys, (4, 4, 3)).mean(axis=(1, 2))
+        color = jnp.mean(request.condition.images[:, 0], axis=(1, 2)) + params
+        made = Gaussians(*(jnp.stack([noise, color], axis=1)[..., None],) * 5)
+        yield Progress(1, 1, Generated(gaussians=made))
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseConfig:
+    """Settings of the family above."""
+
+
+def test_objects_are_shown_their_condition_and_start_from_the_noise_of_the_seed():
+    """What an object becomes may not depend on which others share its batch: it is what `sample --seed` makes of it."""
+    register("noise", NoiseConfig, NoiseFamily())
+    cases = evaluation.make_cases(objects())
     rig = denoised_cameras(ObjectRig())
 
-    def denoiser(params, views):
-        assert views.images.shape[1] == 4
+    def predictor(seed):
+        config = evaluation.ProtocolConfig(seed=seed)
+        return evaluation.make_predictor(NoiseConfig(), {}, make_sampler(make_schedule(), "ddim", 1), rig, SIZE, config)
 
-        def denoise(x, t):
-            del t
-            mean = jnp.mean(x[:, 1:], axis=(1, 2, 3))  # of the noise alone
-            center = jnp.mean(views.images[:, 0], axis=(1, 2)) + params
-            return Prediction(x, Gaussians(*(jnp.stack([mean, center], axis=1)[..., None],) * 5))
-
-        return denoise
-
-    sampler = make_sampler(make_schedule(), "ddim", 1)
-    config = evaluation.ProtocolConfig()
-    predictor = evaluation.make_predictor(denoiser, sampler, rig, SIZE, config)
-    together = predictor.gaussians(0.0, cases, np.asarray([0, 1, 2]), 0)
-    alone = predictor.gaussians(0.0, jax.tree.map(lambda leaf: leaf[2:], cases), np.asarray([2]), 5)
+    together = predictor(3).gaussians(0.0, cases)
+    alone = predictor(3).gaussians(0.0, jax.tree.map(lambda leaf: leaf[2:], cases))
     np.testing.assert_allclose(together.means[2], alone.means[0], atol=1e-6)
     np.testing.assert_allclose(together.means[:, 1, :, 0], cases.condition_images.mean((1, 2)), atol=1e-5)
-    noise = np.asarray(together.means)[:, 0, 0, 0]
-    assert len(set(noise.tolist())) == 3 and np.isfinite(noise).all()
+    expected = jax.random.normal(jax.random.split(jax.random.key(3))[0], (1, 4, 4, 3)).mean(axis=(1, 2))
+    np.testing.assert_allclose(together.means[:, 0, :, 0], np.repeat(expected, 3, axis=0), atol=1e-6)
+    other = predictor(4).gaussians(0.0, cases)
+    assert np.abs(np.asarray(other.means) - np.asarray(together.means))[:, 0].min() > 0

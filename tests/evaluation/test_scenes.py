@@ -46,12 +46,13 @@ def test_the_first_context_frame_is_shown_and_targets_are_denoised_and_scored(st
 
     cases = evaluation.make_cases([scene])
     np.testing.assert_array_equal(cases.condition_cameras.camera_to_world[0], scene.cameras.camera_to_world[0])
-    asked = evaluation.views_to_denoise(
-        cases.condition_images, cases.condition_cameras, cases.denoised_cameras, cases.domain
+    asked = evaluation.request_views(
+        cases.condition_images, cases.condition_cameras, cases.denoised_cameras, SIZE, cases.domain
     )
-    np.testing.assert_array_equal(asked.cameras.camera_to_world[0], scene.cameras.camera_to_world)
-    np.testing.assert_array_equal(asked.is_condition, [[True, False, False, False]])
-    assert asked.domain.tolist() == [SCENE] and not asked.images[:, 1:].any()
+    poses = [asked.condition.cameras.camera_to_world[0], asked.cameras.camera_to_world[0]]
+    np.testing.assert_array_equal(np.concatenate(poses), scene.cameras.camera_to_world)
+    np.testing.assert_array_equal(asked.condition.is_condition, [[True]])
+    assert asked.domain.tolist() == [SCENE]
 
 
 def test_scenes_are_scored_without_boxes_and_silhouettes(store):

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from diffgs_jax.errors import DataError
-from diffgs_jax.training import EXIT_CODE, Taken, check_health, skip_spikes
+from diffgs_jax.training import EXIT_CODE, StepRecord, check_health, skip_spikes
 
 
 def test_spikes_change_nothing_and_are_counted():
@@ -41,7 +41,7 @@ def test_spikes_change_nothing_and_are_counted():
 def test_a_broken_step_names_its_samples(tmp_path):
     good = {"loss": jnp.float32(1.0), "parameter_norm": jnp.float32(1.0)}
     bad = good | {"loss": jnp.float32(jnp.nan)}
-    taken = [Taken(4, good, jnp.asarray([0, 1])), Taken(5, bad, jnp.asarray([2, 0]))]
+    taken = [StepRecord(4, good, jnp.asarray([0, 1])), StepRecord(5, bad, jnp.asarray([2, 0]))]
     with pytest.raises(DataError, match="loss is not finite at step 5"):
         check_health(tmp_path, taken, ["chair", "table", "lamp"], guarded=False)
     written = json.loads((tmp_path / "not_finite.json").read_text())

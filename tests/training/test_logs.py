@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from diffgs_jax import training
-from diffgs_jax.data import Batch
-from diffgs_jax.diffusion import Prediction, ScheduleConfig
+from diffgs_jax.diffusion import Prediction
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
-from diffgs_jax.training.grids import make_grid_sampler
+from diffgs_jax.models import Batch
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
+from diffgs_jax.models.diffusion_gs import family as diffusion_gs
+from diffgs_jax.training import preview_grid
 
 
 class Tracker:
@@ -43,7 +45,7 @@ def test_weights_and_biases_is_told_what_the_other_logs_are(tmp_path, monkeypatc
     assert begun["config"] == {"width": 8}
     assert tracker.logged == [(20, {"loss": 0.5}), (20, {"test": (4, 6, 3)})] and tracker.finished
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 20, "loss": 0.5}
-    assert imageio.imread(tmp_path / "grids" / "test_0000020.png").shape == (4, 6, 3)
+    assert imageio.imread(tmp_path / "previews" / "test_0000020.png").shape == (4, 6, 3)
 
 
 def test_weights_and_biases_that_is_not_installed_is_said_in_one_line(tmp_path, monkeypatch):
@@ -52,7 +54,7 @@ def test_weights_and_biases_that_is_not_installed_is_said_in_one_line(tmp_path, 
         training.open_log(tmp_path, 0, wandb_project="splats")
 
 
-def test_a_grid_shows_noise_predictions_and_depth():
+def test_a_preview_shows_noise_predictions_and_depth(monkeypatch):
     """One opaque ball in front of a farther one: what each column must show is known."""
     cameras = Cameras(*(np.asarray(leaf)[None] for leaf in orbit(np.array([0.0, 90.0]))))
     inputs = Views(
@@ -70,11 +72,12 @@ def test_a_grid_shows_noise_predictions_and_depth():
         sh=np.zeros((1, 2, 1, 3), np.float32),
     )
 
-    def denoiser(params, views):
+    def denoiser(config, params, frozen, condition, *, views_at_once=0):
         return lambda x, t: Prediction(x * 0 + 0.75, jax.tree.map(jax.numpy.asarray, balls))
 
-    grid = make_grid_sampler(denoiser, ScheduleConfig(), 2, 1.0)
-    shown = np.asarray(grid({}, Batch(inputs, novel, np.zeros(1, np.int32)), jax.random.key(0)))[0]
+    monkeypatch.setattr(diffusion_gs, "denoiser", denoiser)
+    batch = Batch(inputs, novel, np.zeros(1, np.int32))
+    shown = preview_grid(DiffusionGSConfig(), {"weight": np.zeros(1)}, {}, batch, 2)[0]
     clean, noisy, predicted, sampled, truth, drawn, depth = np.split(shown, [2, 4, 6, 8, 9, 10])
     np.testing.assert_array_equal(noisy[0], clean[0])  # the condition stays clean
     assert np.std(noisy[1] - clean[1]) > 0.3

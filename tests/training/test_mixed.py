@@ -25,24 +25,24 @@ def test_both_losses_fall_and_each_domain_moves_its_own_decoder(request):
         ],
     )
     module = models.family(config.model)
-    optimizer = training.make_optimizer(config.optimizer, STEPS)
+    optimizer = training.make_optimizer(config.optimizer, STEPS, module.is_hidden_matrix)
     state = training.init_state(module.init(config.model, jax.random.key(0)), optimizer)
     loss = functools.partial(module.loss, config.model)
     step = training.make_train_step(loss, optimizer, config.optimizer, seed=0)
 
     # Batches of one kind, always the same noise: what is compared before and after.
-    exams = {}
+    compared = {}
     for domain, (path, share) in zip((OBJECT, SCENE), config.data.sources, strict=True):
         alone = dataclasses.replace(config.data, sources=((path, share),), batch_size=4)
-        exams[domain] = next(training_batches(alone))
-        assert set(np.asarray(exams[domain].inputs.domain)) == {domain}
+        compared[domain] = next(training_batches(alone))
+        assert set(np.asarray(compared[domain].inputs.domain)) == {domain}
     graded = jax.jit(
         jax.value_and_grad(lambda params, batch: loss(params, {}, batch, jax.random.key(1), jax.numpy.int32(1000))[0])
     )
 
     before = {}
     for domain, name, other in ((OBJECT, "object", "scene"), (SCENE, "scene", "object")):
-        before[domain], gradient = graded(state.params, exams[domain])
+        before[domain], gradient = graded(state.params, compared[domain])
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient["decoders"][other]))
         assert any((leaf != 0).any() for leaf in jax.tree.leaves(gradient["decoders"][name]))
 
@@ -54,5 +54,5 @@ def test_both_losses_fall_and_each_domain_moves_its_own_decoder(request):
         state, _ = step(state, {}, batch)
     assert domains == {OBJECT, SCENE}
     for domain, value in before.items():
-        after = graded(state.params, exams[domain])[0]
+        after = graded(state.params, compared[domain])[0]
         assert after < 0.8 * value, f"domain {domain}: {value} → {after}"

@@ -18,7 +18,7 @@ MUON = dataclasses.replace(PLAIN, kind="muon")
 
 
 def first_update(config, params, gradients):
-    optimizer = make_optimizer(config, 100)
+    optimizer = make_optimizer(config, 100, diffusion_gs.is_hidden_matrix)
     return optimizer.update(gradients, optimizer.init(params), params)[0]
 
 
@@ -69,7 +69,8 @@ def test_muon_finds_a_matrix_that_adamw_finds_too():
 
     for kind in ("adamw", "muon"):
         params = {"blocks": {"kernel": jnp.zeros((1, 16, 16))}}
-        optimizer = make_optimizer(OptimizerConfig(kind=kind, learning_rate=0.1, weight_decay=0.0, clip_norm=1e9), 300)
+        settings = OptimizerConfig(kind=kind, learning_rate=0.1, weight_decay=0.0, clip_norm=1e9)
+        optimizer = make_optimizer(settings, 300, diffusion_gs.is_hidden_matrix)
         state, begin = optimizer.init(params), loss(params)
 
         @jax.jit

@@ -18,7 +18,7 @@ RECIPES = ["object_256", "object_512", "scene_256", "scene_512", "mixed_256"]
 
 @pytest.mark.parametrize("name", [*RECIPES, "quickstart", "furniture_64", "finetune_64"])
 def test_recipes_load_and_survive_json(name):
-    config = load_config(ROOT / "configs" / f"{name}.py")
+    config = load_config(ROOT / "configs" / "diffusion_gs" / f"{name}.py")
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
@@ -54,13 +54,13 @@ def test_full_size_recipes_are_partitioned_and_compiled_for_eight_devices(name):
 def check(name: str, what: str) -> None:
     """Runs in a process of its own, because the number of devices is decided once."""
     from diffgs_jax import models, training
-    from diffgs_jax.data import Batch
     from diffgs_jax.geometry import Cameras, Views
+    from diffgs_jax.models import Batch
 
     jax.config.update("jax_num_cpu_devices", 8)
-    config = load_config(ROOT / "configs" / f"{name}.py")
+    config = load_config(ROOT / "configs" / "diffusion_gs" / f"{name}.py")
     module = models.family(config.model)
-    optimizer = training.make_optimizer(config.optimizer, config.run.steps)
+    optimizer = training.make_optimizer(config.optimizer, config.run.steps, module.is_hidden_matrix)
     if what == "compile":
         mesh = training.make_mesh(MeshConfig(fsdp=8))
     else:

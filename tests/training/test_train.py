@@ -54,7 +54,7 @@ def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request
 
     assert read_metadata(tmp_path / "second")["counters"]["samples"] == 12
     assert losses(tmp_path / "second") != first
-    assert (tmp_path / "second" / "grids" / "test_0000003.png").stat().st_size > 1000
+    assert (tmp_path / "second" / "previews" / "test_0000003.png").stat().st_size > 1000
     assert list((tmp_path / "second" / "tensorboard").iterdir())
 
 

@@ -40,10 +40,11 @@ class FakePipeline(Pipeline):
     calls = []
     finished = []
 
-    def __call__(self, image, *, seed=0, steps=2, on_step=None, **others):
+    def __call__(self, image, *, inputs, sampling, on_step=None):
+        seed, steps = sampling.seed, sampling.steps or 2
         if not isinstance(image, np.ndarray):
             load_picture(image, resolution=32)
-        self.calls.append((seed, steps, others))
+        self.calls.append((inputs, sampling))
         pause = self.seconds / steps
         for step in range(steps + 1):
             if on_step is not None:
@@ -57,7 +58,7 @@ class FakePipeline(Pipeline):
             np.asarray([[True, False]]),
             np.zeros(1, np.int32),
         )
-        return Result(splat(), views, ObjectRig())
+        return Result(splat(), views, rig=ObjectRig())
 
 
 @pytest.fixture

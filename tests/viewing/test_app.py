@@ -20,8 +20,9 @@ pytest.importorskip("viser", reason='the app needs pip install "diffgs_jax[app]"
 import gradio_client
 from gradio_client.exceptions import AppError
 
-from diffgs_jax.app import Options, _warm_up, main, served
+from diffgs_jax.app import AppOptions, _warm_up, main, served
 from diffgs_jax.errors import UserError
+from diffgs_jax.inference import InputOptions, SamplingOptions
 from diffgs_jax.interop import read_gaussians
 
 SETTINGS = {"seed": 3, "steps": 4, "sampler": "dpm", "elevation": 10, "guidance": 1.5, "mesh": True}
@@ -29,7 +30,7 @@ SETTINGS = {"seed": 3, "steps": 4, "sampler": "dpm", "elevation": 10, "guidance"
 
 @pytest.fixture
 def page(fake_pipeline, no_rendering):
-    with served(fake_pipeline, Options(port=0, waiting=12, max_upload=2), warm=False) as page:
+    with served(fake_pipeline, AppOptions(port=0, waiting=12, max_upload=2), warm=False) as page:
         yield page
 
 
@@ -82,7 +83,8 @@ def test_a_picture_becomes_files(client, picture, fake_pipeline):
     assert [pathlib.Path(path).suffix for path in files] == [".ply", ".spz", ".splat", ".glb", ".mp4", ".html"]
     assert len(read_gaussians(files[0]).means) == 200
     assert pathlib.Path(views).read_bytes().startswith(b"\x89PNG")
-    assert fake_pipeline.calls == [(3, 4, {"sampler": "dpm", "elevation": 10, "guidance": 1.5})]
+    sampling = SamplingOptions(steps=4, sampler="dpm", guidance=(1.5,), seed=3)
+    assert fake_pipeline.calls == [(InputOptions(elevation=10.0), sampling)]
 
 
 def test_progress_is_told(client, picture, monkeypatch, fake_pipeline):
@@ -180,7 +182,7 @@ def test_a_client_that_leaves_midway_frees_the_model(page, client, picture, monk
 def test_nothing_stays_on_the_disk(fake_pipeline, no_rendering, picture, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    with served(fake_pipeline, Options(port=0), warm=True) as page:
+    with served(fake_pipeline, AppOptions(port=0), warm=True) as page:
         client = gradio_client.Client(page.local_url, verbose=False, download_files=str(tmp_path / "downloads"))
         ask(client, picture)
         [folder] = (tmp_path / "temporary").glob("diffgs-app-*")
@@ -199,7 +201,7 @@ def test_no_other_machine_is_asked(fake_pipeline, no_rendering, picture, tmp_pat
         return resolve(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", guarded)
-    with served(fake_pipeline, Options(port=0), warm=False) as page:
+    with served(fake_pipeline, AppOptions(port=0), warm=False) as page:
         client = gradio_client.Client(page.local_url, verbose=False, download_files=str(tmp_path / "downloads"))
         ask(client, picture)
         client.close()
@@ -209,7 +211,7 @@ def test_no_other_machine_is_asked(fake_pipeline, no_rendering, picture, tmp_pat
 def test_options_are_checked_before_anything_starts(fake_pipeline):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for options in (Options(port=port), Options(port=0, waiting=0), Options(port=0, max_upload=0)):
+        for options in (AppOptions(port=port), AppOptions(port=0, waiting=0), AppOptions(port=0, max_upload=0)):
             with pytest.raises(UserError), served(fake_pipeline, options):
                 pass
 
@@ -217,7 +219,7 @@ def test_options_are_checked_before_anything_starts(fake_pipeline):
 def test_one_line_without_gradio(fake_pipeline, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "diffgs_jax.viewing.page", raising=False)
-    with pytest.raises(UserError, match=r'pip install "diffgs_jax\[app\]"'), served(fake_pipeline, Options(port=0)):
+    with pytest.raises(UserError, match=r'pip install "diffgs_jax\[app\]"'), served(fake_pipeline, AppOptions(port=0)):
         pass
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 pytest.importorskip("gradio", reason='the app needs pip install "diffgs_jax[app]"')
 pytest.importorskip("viser", reason='the viewer needs pip install "diffgs_jax[view]"')
 
-from diffgs_jax.app import Options, served
+from diffgs_jax.app import AppOptions, served
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, condition_camera
 from diffgs_jax.inference.pipeline import load
 from diffgs_jax.rasterizer import render
@@ -135,7 +135,7 @@ def test_the_viewer_shows_a_mesh(tab, tmp_path):
 
 
 def test_from_a_picture_to_an_object_that_turns(tab, tmp_path):
-    with served(load(), Options(port=0, max_upload=20)) as page:
+    with served(load(), AppOptions(port=0, max_upload=20)) as page:
         tab.goto(page.local_url)
         make = tab.get_by_role("button", name="Make it 3D")
 

@@ -1,0 +1,221 @@
+"""Every family keeps what the interface promises: from settings to a resumed run and what it generates, at 16 pixels."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import stub_family
+from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
+
+from diffgs_jax.checkpoints import latest_step, save_weights
+from diffgs_jax.config import RunConfig, TrainConfig, apply_overrides, from_dict, to_dict
+from diffgs_jax.data import DataConfig, Record, encode_record, training_batches
+from diffgs_jax.data.images import encode_webp
+from diffgs_jax.data.store import write_store
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import orbit
+from diffgs_jax.inference import load
+from diffgs_jax.models import Cost, Diffuses, Encodes, Family, Generates, Predicts, Requirements, family, kind_of, kinds
+from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
+from diffgs_jax.models.family import register, request_of
+from diffgs_jax.train import train
+
+SIZE = 16
+GAUSSIANS = DiffusionGSConfig(
+    network=NetworkConfig(width=16, layers=1, heads=1, patch_size=8, stride=4, free_gaussians=1),
+    losses=LossConfig(condition_dropout=0.5),
+)
+VIEWS = {"condition_views": 1, "noisy_views": 2, "novel_views": 1}
+SINGLE = {"condition_views": 0, "noisy_views": 1, "novel_views": 0}
+# For each family: tiny settings, how samples are made up, and an override with what it changes.
+TINY = {
+    "diffusion_gs": (GAUSSIANS, VIEWS, ("--model.network.heads", "2"), lambda model: model.network.heads == 2),
+    "ddpm": (
+        DDPMConfig(network=UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(8,), heads=1, groups=4)),
+        SINGLE,
+        ("--model.network.groups", "2"),
+        lambda model: model.network.groups == 2,
+    ),
+    "stub": (
+        stub_family.StubConfig(),
+        SINGLE,
+        ("--model.spring.stiffness", "0.25"),
+        lambda model: model.spring.stiffness == 0.25,
+    ),
+}
+
+
+def test_every_family_is_tried():
+    assert set(TINY) == set(kinds())
+
+
+@pytest.fixture(params=sorted(TINY))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def config(kind, store, tmp_path):
+    model, views, *_ = TINY[kind]
+    return TrainConfig(
+        model=model,
+        data=DataConfig(path=str(store), resolution=SIZE, batch_size=2, threads=0, **views),
+        run=RunConfig(folder=str(tmp_path / "run"), steps=2, preview_every=0, log_every=1, checkpoint_seconds=0),
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Six discs, each of one colour, seen by five cameras."""
+    folder = tmp_path_factory.mktemp("families") / "discs"
+    disc = np.hypot(*np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]) < 0.7
+
+    def records(names):
+        for number, name in enumerate(names):
+            color = np.random.default_rng(number).integers(20, 235, 3)
+            pixels = np.concatenate([np.broadcast_to(color, (SIZE, SIZE, 3)), 255 * disc[..., None]], axis=-1)
+            cameras = orbit(np.arange(5) * 72.0 + number)
+            images = [encode_webp(pixels.astype(np.uint8))] * 5
+            yield name, lambda record=Record(name, "object", images, cameras): encode_record(record)
+
+    write_store(folder, {"train": list(records("abcd")), "test": list(records("xy"))}, {"name": "discs"})
+    return folder
+
+
+@pytest.fixture
+def batch(config):
+    batches = training_batches(config.data, requirements=family(config.model).requirements(config.model))
+    batch = next(batches)
+    batches.close()
+    return batch
+
+
+def test_settings_go_to_json_and_back_and_take_overrides(config, kind, capsys):
+    assert kind_of(config.model) == kind
+    assert from_dict(to_dict(config)) == config
+    _, _, words, is_changed = TINY[kind]
+    assert not is_changed(config.model)
+    assert is_changed(apply_overrides(config, words).model)
+    with pytest.raises(SystemExit) as caught:
+        apply_overrides(config, ["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(f"--model.{field.name.replace('_', '-')}" in printed for field in dataclasses.fields(config.model))
+    fields = to_dict(config)
+    fields["model"]["nonsense"] = 1
+    with pytest.raises(DataError, match="nonsense"):
+        from_dict(fields)
+    with pytest.raises(UserError, match="unknown config field --model.nonsense"):
+        apply_overrides(config, ["--model.nonsense", "1"])
+
+
+def test_what_is_known_without_weights(config):
+    module = family(config.model)
+    assert isinstance(module, Family)
+    module.check(config.model, config.data)
+    needs, cost = module.requirements(config.model), module.cost(config.model, config.data)
+    assert isinstance(needs, Requirements) and SIZE % needs.image_multiple == 0
+    assert isinstance(cost, Cost) and cost.forward_flops > 0 and all(number > 0 for number in cost.counts.values())
+    hash(config.model)  # a static argument of jit
+
+
+def test_the_loss_falls_along_its_gradient(config, batch):
+    module = family(config.model)
+    params, frozen = module.init(config.model, jax.random.key(0)), module.load_frozen(config.model, "training")
+    key, step = jax.random.key(1), jnp.asarray(1, jnp.int32)
+
+    @jax.jit
+    def graded(params):
+        return jax.value_and_grad(lambda p: module.loss(config.model, p, frozen, batch, key, step), has_aux=True)(
+            params
+        )
+
+    (value, metrics), gradient = graded(params)
+    assert np.isfinite(value) and metrics["loss"] == value and all(np.ndim(one) == 0 for one in metrics.values())
+    leaves = jax.tree.leaves(gradient)
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    squared = sum(float(jnp.sum(leaf**2)) for leaf in leaves)
+    assert squared > 0
+    length = 1e-3 / np.sqrt(squared)
+    moved = graded(jax.tree.map(lambda leaf, slope: leaf - length * slope, params, gradient))[0][0]
+    assert moved < value
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(config, tmp_path):
+    whole = train(dataclasses.replace(config, run=dataclasses.replace(config.run, folder=str(tmp_path / "whole"))))
+    first = dataclasses.replace(config.run, steps=1, folder=str(tmp_path / "parts"))
+    # One optimizer schedule for both: of constant rate, whatever the number of steps
+    train(dataclasses.replace(config, run=first))
+    assert latest_step(tmp_path / "parts" / "checkpoints") == 1
+    parts = train(dataclasses.replace(config, run=dataclasses.replace(first, steps=2)))
+    assert int(parts.step) == int(whole.step) == 2
+    for ours, theirs in zip(jax.tree.leaves(parts.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    assert jax.tree.structure(load(tmp_path / "parts").params) == jax.tree.structure(whole.params)
+
+
+def test_a_checkpoint_generates_the_same_again(config, tmp_path):
+    module = family(config.model)
+    if not isinstance(module, Generates):
+        pytest.skip("this family generates nothing")
+    params = module.init(config.model, jax.random.key(0))
+    save_weights(tmp_path / "saved", 1, params, {"config": to_dict(config), "counters": {"samples": 0}})
+    pipeline = load(tmp_path / "saved")
+    image = None
+    if pipeline.requirements.condition_views[0]:
+        image = np.pad(np.full((8, 8, 4), 255, np.uint8), ((4, 4), (4, 4), (0, 0)))
+    first, second, other = (pipeline(image, steps=2, seed=seed) for seed in (3, 3, 4))
+    made = {"gaussians": "gaussians", "images": "images"}[pipeline.requirements.makes]
+    of = [jax.tree.leaves(getattr(result, made)) for result in (first, second, other)]
+    assert all(np.isfinite(leaf).all() for leaf in of[0])
+    for ours, theirs in zip(of[0], of[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert any(np.abs(ours - theirs).max() > 0 for ours, theirs in zip(of[0], of[2], strict=True))
+
+
+def test_what_diffuses_says_what_it_diffuses(config, batch):
+    module = family(config.model)
+    if not isinstance(module, Diffuses):
+        pytest.skip("this family does not diffuse")
+    params, frozen = module.init(config.model, jax.random.key(0)), module.load_frozen(config.model, "sampling")
+    request = request_of(batch)
+    clean = module.clean_state(config.model, params, frozen, batch)
+    assert clean.shape == module.state_shape(config.model, request)
+    for condition in (module.condition, module.null_condition):
+        denoise = module.denoiser(config.model, params, frozen, condition(config.model, params, frozen, request))
+        predicted = denoise(clean, jnp.full(clean.shape[:1], 3, jnp.int32)).x0
+        assert predicted.shape == clean.shape and np.isfinite(predicted).all()
+    generated = module.decode(config.model, params, frozen, request, clean, None)
+    images = generated.images if generated.views is None else generated.views.images
+    assert images.shape[-3:] == (SIZE, SIZE, 3)
+
+
+def test_other_capabilities_are_complete(config):
+    """What encodes decodes to the same shape; what predicts gives a batch of each prediction."""
+    module = family(config.model)
+    params = module.init(config.model, jax.random.key(0))
+    if isinstance(module, Encodes):
+        x = jnp.zeros((2, SIZE, SIZE, 3))
+        assert module.decode_latents(config.model, params, module.encode(config.model, params, x)).shape == x.shape
+    if isinstance(module, Predicts):
+        frozen = module.load_frozen(config.model, "sampling")
+        found = module.predict(config.model, params, frozen, np.zeros((2, SIZE, SIZE, 3), np.float32))
+        assert all(len(values) == 2 for values in found.values())
+
+
+def test_a_tag_and_settings_belong_to_one_family():
+    with pytest.raises(ValueError, match="stub"):
+        register("stub", DiffusionGSConfig, stub_family)
+    with pytest.raises(UserError, match="no model family's settings"):
+        family(RunConfig())
+    with pytest.raises(DataError, match="unknown model kind"):
+        from_dict({"model": {"kind": ["stub"]}})
+
+
+def test_init_can_be_traced(config):
+    module = family(config.model)
+    shapes = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))
+    assert module.cost(config.model, config.data).parameters > 0 and jax.tree.leaves(shapes)
