@@ -1,4 +1,4 @@
-"""Every family keeps what the interface promises: from settings to a resumed run and what it generates, at 16 pixels."""
+"""Every family keeps what the interface promises, from settings to a resumed run and what it generates."""
 
 import dataclasses
 import functools
@@ -79,7 +79,8 @@ def store(tmp_path_factory):
             pixels = np.concatenate([np.broadcast_to(color, (SIZE, SIZE, 3)), 255 * disc[..., None]], axis=-1)
             cameras = orbit(np.arange(5) * 72.0 + number)
             images = [encode_webp(pixels.astype(np.uint8))] * 5
-            yield name, lambda record=Record(name, "object", images, cameras): encode_record(record)
+            record = Record(name, "object", images, cameras)
+            yield name, lambda record=record: encode_record(record)
 
     write_store(folder, {"train": list(records("abcd")), "test": list(records("xy"))}, {"name": "discs"})
     return folder
@@ -127,11 +128,10 @@ def test_the_loss_falls_along_its_gradient(config, batch):
     params, frozen = module.init(config.model, jax.random.key(0)), module.load_frozen(config.model, "training")
     key, step = jax.random.key(1), jnp.asarray(1, jnp.int32)
 
-    @jax.jit
-    def graded(params):
-        return jax.value_and_grad(lambda p: module.loss(config.model, p, frozen, batch, key, step), has_aux=True)(
-            params
-        )
+    def loss(params):
+        return module.loss(config.model, params, frozen, batch, key, step)
+
+    graded = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
     (value, metrics), gradient = graded(params)
     assert np.isfinite(value) and metrics["loss"] == value and all(np.ndim(one) == 0 for one in metrics.values())

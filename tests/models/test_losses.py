@@ -12,6 +12,7 @@ from skimage.metrics import structural_similarity
 from diffgs_jax.diffusion import add_noise, initial_state, make_sampler, make_schedule, sampler_step
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, orbit
+from diffgs_jax.models import Batch
 from diffgs_jax.models.diffusion_gs import (
     DiffusionConfig,
     DiffusionGSConfig,
@@ -19,11 +20,10 @@ from diffgs_jax.models.diffusion_gs import (
     LossConfig,
     NetworkConfig,
     losses,
-    view_losses,
 )
 from diffgs_jax.models.diffusion_gs import family as diffusion_gs
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
-from diffgs_jax.models.diffusion_gs.view_losses import rendering_losses
+from diffgs_jax.models.losses import perceptual_distance, rendering_losses, renderings
 from diffgs_jax.rasterizer import Rendering, render, render_in_groups
 
 CONFIG = DiffusionGSConfig(
@@ -31,6 +31,20 @@ CONFIG = DiffusionGSConfig(
     gaussians=GaussianConfig(scale_offset=-2.0, opacity_offset=0.0),
     losses=LossConfig(alpha=0.5, novel=2.0, distance_warmup=10),
 )
+
+
+def terms_of(config, gaussians, targets, weights, frozen=None):
+    settings = config.losses
+    terms, names = losses.term_weights(settings, 0), losses.further_terms(settings)
+    return rendering_losses(gaussians, targets, weights, terms, names, background=config.background, frozen=frozen)
+
+
+def loss_of(config, params, inputs, targets, key, step):
+    return loss_of(config, params, Batch(inputs, targets, np.zeros(len(inputs.domain), np.int32)), key, step)
+
+
+def denoiser_of(params, views):
+    return diffusion_gs.denoiser(CONFIG, params, {}, diffusion_gs.Condition(views, views.images))
 
 
 shoot = jax.jit(functools.partial(render, height=16, width=16))
@@ -81,8 +95,8 @@ def test_scenes_have_no_distance_loss(params):
 def test_the_warm_up_is_distance_alone_and_then_rendering_alone(params):
     inputs, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
     key = jax.random.key(3)
-    warm, warm_terms = losses.loss(CONFIG, params, {}, inputs, novel, key, jnp.int32(9))
-    after, terms = losses.loss(CONFIG, params, {}, inputs, novel, key, jnp.int32(10))
+    warm, warm_terms = loss_of(CONFIG, params, inputs, novel, key, jnp.int32(9))
+    after, terms = loss_of(CONFIG, params, inputs, novel, key, jnp.int32(10))
     np.testing.assert_allclose(warm, warm_terms["distance"])
     assert warm_terms["denoise"] == warm_terms["novel"] == warm_terms["alpha"] == terms["distance"] == 0
     np.testing.assert_allclose(after, terms["denoise"] + 2.0 * terms["novel"] + 0.5 * terms["alpha"], rtol=1e-6)
@@ -104,7 +118,7 @@ def test_rendering_losses_are_means_over_the_views_they_cover():
     targets = make_views(3, seed=4)
     gaussians = random_gaussians()
     weights = first_denoised_others_novel()
-    terms = rendering_losses(CONFIG, gaussians, targets, jnp.asarray(weights))
+    terms = terms_of(CONFIG, gaussians, targets, jnp.asarray(weights))
     rendering = render(gaussians, targets.cameras, height=16, width=16)
     squared = np.mean((np.asarray(rendering.image) - targets.images) ** 2, axis=(2, 3, 4))
     coverage = np.mean((np.asarray(rendering.alpha) - targets.alphas) ** 2, axis=(2, 3))
@@ -119,12 +133,12 @@ def mean_difference(weights, a, b, precision):
 
 
 def test_some_pictures_estimate_what_all_of_them_say(monkeypatch):
-    monkeypatch.setattr(view_losses, "lpips", mean_difference)
+    monkeypatch.setattr(renderings, "lpips", mean_difference)
     rng = np.random.default_rng(3)
     a, b, shares = rng.random((2, 3, 4, 4, 3)), rng.random((2, 3, 4, 4, 3)), jnp.asarray(rng.random((2, 3)))
 
     def distance(pictures, key):
-        return view_losses.perceptual_distance({"factor": 2.0}, jnp.asarray(a), b, shares, pictures, key)
+        return perceptual_distance({"factor": 2.0}, jnp.asarray(a), b, shares, pictures, key)
 
     estimates = jax.vmap(functools.partial(distance, 2))(jax.random.split(jax.random.key(0), 2000))
     deviation = np.std(estimates) / np.sqrt(len(estimates))
@@ -157,8 +171,8 @@ def test_further_terms_are_weighed_like_the_colours(monkeypatch):
     settings = LossConfig(novel=2.0, perceptual=0.3, ssim=0.2, depth=0.1)
     config = dataclasses.replace(CONFIG, losses=settings)
     gaussians, weights = random_gaussians(), first_denoised_others_novel()
-    monkeypatch.setattr(view_losses, "lpips", mean_difference)
-    terms = rendering_losses(
+    monkeypatch.setattr(renderings, "lpips", mean_difference)
+    terms = terms_of(
         config, gaussians, targets._replace(depths=depths), jnp.asarray(weights), frozen={"lpips": {"factor": 3.0}}
     )
     rendering = Rendering(*(None if leaf is None else np.asarray(leaf) for leaf in shoot(gaussians, targets.cameras)))
@@ -192,7 +206,7 @@ def test_unknown_depth_leaves_gradients_finite_and_known_depth_pulls():
 
     def depth(shift, depths):
         moved = gaussians._replace(means=gaussians.means + shift[None, None])
-        return rendering_losses(config, moved, targets._replace(depths=depths), weights)["depth"]
+        return terms_of(config, moved, targets._replace(depths=depths), weights)["depth"]
 
     gradient = jax.grad(depth)(jnp.zeros(3), depths)
     assert np.all(np.isfinite(gradient))
@@ -219,7 +233,7 @@ def test_the_perceptual_term_has_a_gradient():
 
     @jax.jit
     def perceptual(gaussians):
-        return rendering_losses(config, gaussians, targets, weights, frozen={"lpips": network})["perceptual"]
+        return terms_of(config, gaussians, targets, weights, frozen={"lpips": network})["perceptual"]
 
     gradients = jax.grad(perceptual)(random_gaussians())
     assert all(np.all(np.isfinite(leaf)) for leaf in gradients)
@@ -228,9 +242,9 @@ def test_the_perceptual_term_has_a_gradient():
 
 def test_frozen_weights_are_read_only_when_needed_and_missed_with_a_command(tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFGS_JAX_CACHE", str(tmp_path))
-    assert diffusion_gs.frozen(CONFIG) == {}
+    assert diffusion_gs.load_frozen(CONFIG, "training") == {}
     with pytest.raises(UserError, match="scripts/fetch_lpips.py"):
-        diffusion_gs.frozen(dataclasses.replace(CONFIG, losses=LossConfig(perceptual=0.1)))
+        diffusion_gs.load_frozen(dataclasses.replace(CONFIG, losses=LossConfig(perceptual=0.1)), "training")
 
 
 def test_condition_views_are_found_by_flag_and_not_supervised(params):
@@ -254,9 +268,7 @@ def test_gradients_are_finite_and_reach_every_part_but_the_other_decoder(params)
     # Zero gates hide the trunk at the start: look at it with weights that have moved.
     keys = iter(jax.random.split(jax.random.key(7), 200))
     moved = jax.tree.map(lambda leaf: leaf + 0.02 * jax.random.normal(next(keys), leaf.shape), params)
-    gradients = jax.grad(lambda p: losses.loss(CONFIG, p, {}, inputs, novel, jax.random.key(3), jnp.int32(99))[0])(
-        moved
-    )
+    gradients = jax.grad(lambda p: loss_of(CONFIG, p, inputs, novel, jax.random.key(3), jnp.int32(99))[0])(moved)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.all(np.isfinite(leaf)), name
@@ -266,20 +278,20 @@ def test_gradients_are_finite_and_reach_every_part_but_the_other_decoder(params)
 def test_the_denoiser_keeps_condition_views_clean(params):
     views = make_views(3, flags=first_is_condition())
     noise = jax.random.normal(jax.random.key(0), views.images.shape)
-    x0, gaussians = diffusion_gs.denoiser(CONFIG, params, views)(noise, jnp.full(2, 500))
+    x0, gaussians = denoiser_of(params, views)(noise, jnp.full(2, 500))
     np.testing.assert_array_equal(x0[:, 0], views.images[:, 0])
     rendering = render(gaussians, views.cameras, height=16, width=16)
     np.testing.assert_allclose(x0[:, 1:], rendering.image[:, 1:], atol=1e-6)
     # What stands in x_t at a condition view is not read.
     other = noise.at[:, 0].set(0.0)
-    np.testing.assert_array_equal(diffusion_gs.denoiser(CONFIG, params, views)(other, jnp.full(2, 500)).x0, x0)
+    np.testing.assert_array_equal(denoiser_of(params, views)(other, jnp.full(2, 500)).x0, x0)
 
 
-def test_scheduled_sampling_are_what_ddim_hands_to_its_second_step(params):
+def test_scheduled_sampling_is_what_ddim_hands_to_its_second_step(params):
     """Gradients apart, a batch of them is a batch whose clean views are those of the sampler's first step."""
     views, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
     key, step = jax.random.key(3), jnp.int32(99)
-    denoise = diffusion_gs.denoiser(CONFIG, params, views)
+    denoise = denoiser_of(params, views)
     noise = jax.random.normal(jax.random.split(key, 3)[1], views.images.shape)
     sampler = make_sampler(make_schedule(CONFIG.diffusion.schedule), "ddim", 4)
     first = sampler_step(denoise, sampler, 0, initial_state(denoise, sampler, noise))
@@ -299,10 +311,10 @@ def test_scheduled_sampling_are_what_ddim_hands_to_its_second_step(params):
     assert [at.tolist() for _, at, _ in seen] == [[999, 999]]
 
     # The network sees nothing of the true noisy views: with other ones only the targets, and so the loss, differ.
-    gradient = jax.grad(lambda config, p: losses.loss(config, p, {}, views, novel, key, step)[0], argnums=1)
+    gradient = jax.grad(lambda config, p: loss_of(config, p, views, novel, key, step)[0], argnums=1)
     plain, changed = gradient(CONFIG, params), gradient(own, params)
     assert any(bool(jnp.any(a != b)) for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(changed), strict=True))
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(changed))
     dark = views._replace(images=np.where(views.is_condition[..., None, None, None], views.images, 0.0))
-    values = [losses.loss(own, params, {}, given, novel, key, step)[1]["novel"] for given in (views, dark)]
+    values = [loss_of(own, params, given, novel, key, step)[1]["novel"] for given in (views, dark)]
     assert values[0] == values[1]

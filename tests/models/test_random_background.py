@@ -6,6 +6,7 @@ import numpy as np
 
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, losses
+from diffgs_jax.models.losses import rendering_losses
 
 COLORS = np.asarray([[0.1, 0.5, 0.9], [0.7, 0.0, 0.3]], np.float32)
 CONFIG = DiffusionGSConfig(losses=LossConfig(alpha=1.0, supervised_noisy_views=2))
@@ -23,9 +24,9 @@ def test_nothing_in_front_of_a_background_is_the_background():
         jnp.zeros((2, 4, 3)), jnp.ones((2, 4, 4)), jnp.full((2, 4, 3), 0.1), jnp.zeros((2, 4)), jnp.ones((2, 4, 1, 3))
     )
     targets, weights = losses._supervision(CONFIG, views_on(COLORS, 3), views_on(COLORS, 1), jax.random.key(0))
-    terms = losses.rendering_losses(CONFIG, nothing, targets, weights)
+    terms = rendering_losses(nothing, targets, weights, losses.term_weights(CONFIG.losses, 0), ["alpha"])
     np.testing.assert_allclose([terms["denoise"], terms["novel"], terms["alpha"]], 0.0, atol=1e-10)
     swapped = targets._replace(background=COLORS[::-1])
     expected = np.mean((COLORS - COLORS[::-1]) ** 2)
-    terms = losses.rendering_losses(CONFIG, nothing, swapped, weights)
+    terms = rendering_losses(nothing, swapped, weights, losses.term_weights(CONFIG.losses, 0), ["alpha"])
     np.testing.assert_allclose([terms["denoise"], terms["novel"]], expected, rtol=1e-5)

@@ -12,6 +12,7 @@ from diffgs_jax.data import DataConfig
 from diffgs_jax.diffusion import ScheduleConfig, classifier_free_guidance
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
+from diffgs_jax.models import Batch
 from diffgs_jax.models.diffusion_gs import (
     DiffusionGSConfig,
     LossConfig,
@@ -19,11 +20,11 @@ from diffgs_jax.models.diffusion_gs import (
     NetworkConfig,
     Ramp,
     losses,
-    view_losses,
 )
 from diffgs_jax.models.diffusion_gs import family as diffusion_gs
-from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden
-from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, ramp_factor, signal_weights, term_weights
+from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden, hide_conditions
+from diffgs_jax.models.diffusion_gs.losses import term_weights
+from diffgs_jax.models.losses import min_snr_weights, ramp_factor, renderings, signal_weights
 from diffgs_jax.rasterizer import Rendering
 
 CONFIG = DiffusionGSConfig(network=NetworkConfig(width=16, layers=1, heads=2, patch_size=8, stride=4))
@@ -55,14 +56,15 @@ def network(monkeypatch):
 
     for module in (losses, diffusion_gs):
         monkeypatch.setattr(module, "predict_gaussians", predict)
-    for module in (view_losses, diffusion_gs):
+    for module in (renderings, diffusion_gs):
         monkeypatch.setattr(module, "render_in_groups", shoot)
     return given
 
 
 def training_loss(settings, inputs, key=0, step=0, frozen=None):
     config = dataclasses.replace(CONFIG, losses=settings)
-    return losses.loss(config, {}, frozen or {}, inputs, make_views(9, 1), jax.random.key(key), jnp.int32(step))
+    batch = Batch(inputs, make_views(9, 1), np.zeros(2, np.int32))
+    return losses.loss(config, {}, frozen or {}, batch, jax.random.key(key), jnp.int32(step))
 
 
 def test_a_ramp_is_a_line_between_two_constants():
@@ -124,7 +126,7 @@ def test_min_snr_weighs_every_sample_by_its_own_timestep(network, monkeypatch):
     _, terms = training_loss(LossConfig(min_snr_gamma=4.0), inputs)
     found = {}
 
-    def capture(config, gaussians, targets, weights, *_):
+    def capture(gaussians, targets, weights, *_, **__):
         found["weights"] = weights
         return {name: jnp.zeros(()) for name in ("denoise", "novel", "alpha")}
 
@@ -157,7 +159,7 @@ def test_lpips_can_be_left_to_samples_with_little_noise(network, monkeypatch):
         found.append(np.asarray(shares))
         return jnp.sum(shares)
 
-    monkeypatch.setattr(view_losses, "perceptual_distance", capture)
+    monkeypatch.setattr(renderings, "perceptual_distance", capture)
     settings = LossConfig(perceptual=0.5)
     _, plain = training_loss(settings, make_views(), frozen={"lpips": None})
     _, weighed = training_loss(
@@ -184,8 +186,8 @@ def test_the_network_is_given_in_training_what_guidance_gives_it(network):
     inputs = make_views()
     training_loss(LossConfig(condition_dropout=1.0), inputs)
     shown, timesteps = network[-1]
-    conditional = diffusion_gs.denoiser(CONFIG, {}, inputs)
-    unconditional = diffusion_gs.denoiser(CONFIG, {}, inputs, unconditional=True)
+    told = [diffusion_gs.Condition(inputs, views.images) for views in (inputs, hide_conditions(inputs))]
+    conditional, unconditional = (diffusion_gs.denoiser(CONFIG, {}, {}, condition) for condition in told)
     guided = classifier_free_guidance(conditional, unconditional, 3.0)(jnp.asarray(shown.images), timesteps)
     (without, _), (given, _) = network[-2:]
     for name, a, b in zip(Views._fields, shown, without, strict=True):

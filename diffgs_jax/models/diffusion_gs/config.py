@@ -5,6 +5,7 @@ from typing import Literal
 
 from diffgs_jax.diffusion import ScheduleConfig, TimestepSampling
 from diffgs_jax.geometry import RayEmbedding
+from diffgs_jax.models.losses.weighting import Ramp
 
 Domain = Literal["object", "scene"]
 """What a Gaussian decoder is for. `Views.domain` holds the same as numbers: `OBJECT` = 0, `SCENE` = 1."""
@@ -104,20 +105,6 @@ class DiffusionConfig:
     """Share of the batches in which the views that are noised are not the clean ones but what the network makes of pure
     noise, as a sampler's second step meets them, so that it learns to mend its own mistakes instead of believing them
     (scheduled sampling, Bengio et al. 2015); 0 as published. Such a batch takes a forward pass and a rendering more."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Ramp:
-    """A factor that goes from `start` to `end` in a straight line over some steps and is constant before and after."""
-
-    start: float = 1.0
-    """The factor up to `from_step`."""
-    end: float = 1.0
-    """The factor from `to_step` on."""
-    from_step: int = 0
-    """Optimizer steps done when it begins to move."""
-    to_step: int = 0
-    """Optimizer steps done when it arrives; if not after `from_step`, it jumps there."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,11 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
 from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden, hide_conditions
-from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig, LossConfig
 from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
-from diffgs_jax.models.diffusion_gs.view_losses import Metrics, further_terms, rendering_losses
-from diffgs_jax.models.diffusion_gs.weighting import min_snr_weights, signal_weights, term_weights
-from diffgs_jax.models.family import Batch
+from diffgs_jax.models.family import Batch, Frozen, Metrics, Params
+from diffgs_jax.models.losses import TermWeights, min_snr_weights, ramp_factor, rendering_losses, signal_weights
 from diffgs_jax.rasterizer import render_in_groups
 
 # Apart from the numbers that split a key, so that other draws do not depend on these.
@@ -26,8 +25,8 @@ _SCHEDULED_SAMPLING = 0x6F776E
 
 def loss(
     config: DiffusionGSConfig,
-    params: dict[str, Any],
-    frozen: dict[str, Any],
+    params: Params,
+    frozen: Frozen,
     batch: Batch,
     key: PRNGKeyArray,
     step: Int32[Array, ""],
@@ -91,13 +90,25 @@ def loss(
     def distance() -> tuple[Array, Metrics]:
         value = distance_loss(config, gaussians, inputs)
         nothing = jnp.zeros((), value.dtype)
-        return value, {name: nothing for name in ("denoise", "novel", *further_terms(config))} | {"distance": value}
+        return value, {name: nothing for name in ("denoise", "novel", *further_terms(settings))} | {"distance": value}
 
     def rendered() -> tuple[Array, Metrics]:
-        pictures = jax.random.fold_in(key, _PICTURES)
-        metrics = rendering_losses(config, gaussians, targets, weights, terms, frozen, pictures, perceptual_shares)
+        metrics = rendering_losses(
+            gaussians,
+            targets,
+            weights,
+            terms,
+            [name for name in further_terms(settings) if getattr(settings, name)],
+            background=config.background,
+            views_at_once=settings.views_at_once,
+            frozen=frozen,
+            perceptual_images=settings.perceptual_images,
+            perceptual_shares=perceptual_shares,
+            key=jax.random.fold_in(key, _PICTURES),
+        )
+        metrics = {name: jnp.zeros(()) for name in further_terms(settings)} | metrics
         value = terms.denoise * metrics["denoise"] + terms.novel * metrics["novel"]
-        for name in further_terms(config):
+        for name in further_terms(settings):
             value += getattr(terms, name) * metrics[name]
         return value, metrics | {"distance": jnp.zeros((), value.dtype)}
 
@@ -106,6 +117,18 @@ def loss(
     else:
         value, metrics = rendered()
     return value, metrics | {"loss": value}
+
+
+def term_weights(config: LossConfig, step: int | Int32[Array, ""]) -> TermWeights:
+    """Returns the weights of the terms after `step` optimizer steps."""
+    return TermWeights(
+        *(getattr(config, name) * ramp_factor(getattr(config.schedules, name), step) for name in TermWeights._fields)
+    )
+
+
+def further_terms(config: LossConfig) -> list[str]:
+    """Returns the terms that are logged beside `denoise` and `novel`: coverage always, others where they count."""
+    return ["alpha", *(name for name in ("perceptual", "ssim", "depth") if getattr(config, name))]
 
 
 def first_prediction(

@@ -1,29 +1,5 @@
-"""How different two pictures look: LPIPS, and SSIM. Pure functions, differentiable, for losses and for scores."""
+"""Terms that model families share: renderings compared with views, LPIPS, SSIM, and weights that change with time."""
 
-from diffgs_jax.models.losses.lpips import LPIPSWeights, Network, features, lpips, smallest_size
-from diffgs_jax.models.losses.lpips_weights import (
-    cache_folder,
-    fingerprint,
-    is_installed,
-    load_lpips,
-    save_lpips,
-    weights_file,
-)
-from diffgs_jax.models.losses.ssim import SSIM_WINDOW, ssim, ssim_map
+import lazy_loader
 
-__all__ = [
-    "SSIM_WINDOW",
-    "LPIPSWeights",
-    "Network",
-    "cache_folder",
-    "features",
-    "fingerprint",
-    "is_installed",
-    "load_lpips",
-    "lpips",
-    "save_lpips",
-    "smallest_size",
-    "ssim",
-    "ssim_map",
-    "weights_file",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

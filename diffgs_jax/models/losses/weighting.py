@@ -1,5 +1,6 @@
 """How much each term and each sample counts in the loss, at a step and at a timestep."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,11 +9,24 @@ from jaxtyping import Array, Float, Int, Integer
 
 from diffgs_jax.diffusion import ScheduleConfig, make_schedule
 from diffgs_jax.errors import UserError
-from diffgs_jax.models.diffusion_gs.config import LossConfig, Ramp
+
+
+@dataclasses.dataclass(frozen=True)
+class Ramp:
+    """A factor that goes from `start` to `end` in a straight line over some steps and is constant before and after."""
+
+    start: float = 1.0
+    """The factor up to `from_step`."""
+    end: float = 1.0
+    """The factor from `to_step` on."""
+    from_step: int = 0
+    """Optimizer steps done when it begins to move."""
+    to_step: int = 0
+    """Optimizer steps done when it arrives; if not after `from_step`, it jumps there."""
 
 
 class TermWeights(NamedTuple):
-    """The weight of each term of `LossConfig` at one step: plain numbers where no schedule moves them."""
+    """The weight of each term of `rendering_losses` at one step: plain numbers where no schedule moves them."""
 
     denoise: float | Float[Array, ""]
     novel: float | Float[Array, ""]
@@ -20,13 +34,6 @@ class TermWeights(NamedTuple):
     ssim: float | Float[Array, ""]
     alpha: float | Float[Array, ""]
     depth: float | Float[Array, ""]
-
-
-def term_weights(config: LossConfig, step: int | Integer[Array, ""]) -> TermWeights:
-    """Returns the weights after `step` optimizer steps."""
-    return TermWeights(
-        *(getattr(config, name) * ramp_factor(getattr(config.schedules, name), step) for name in TermWeights._fields)
-    )
 
 
 def ramp_factor(ramp: Ramp, step: int | Integer[Array, ""]) -> float | Float[Array, ""]:
@@ -54,7 +61,7 @@ def min_snr_weights(config: ScheduleConfig, gamma: float, timesteps: Int[Array |
         UserError: if gamma is not above 0.
     """
     if not gamma > 0:
-        raise UserError(f"model.losses.min_snr_gamma must be above 0, or 0 for no weighting, not {gamma}")
+        raise UserError(f"min_snr_gamma must be above 0, or 0 for no weighting, not {gamma}")
     table = np.minimum(np.exp(make_schedule(config).log_snr), gamma).astype(np.float32)
     return jnp.asarray(table)[jnp.asarray(timesteps)]
 
@@ -71,6 +78,6 @@ def signal_weights(config: ScheduleConfig, power: float, timesteps: Int[Array | 
         UserError: if the power is not above 0.
     """
     if not power > 0:
-        raise UserError(f"model.losses.perceptual_signal_power must be above 0, or 0 for no weighting, not {power}")
+        raise UserError(f"perceptual_signal_power must be above 0, or 0 for no weighting, not {power}")
     table = (make_schedule(config).alphas_cumprod ** power).astype(np.float32)
     return jnp.asarray(table)[jnp.asarray(timesteps)]

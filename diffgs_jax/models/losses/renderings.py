@@ -1,5 +1,6 @@
-"""Renderings of the Gaussians compared with the views they should be: every term of the loss but L_pd."""
+"""Renderings of Gaussians compared with the views they should be."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,63 +9,66 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from diffgs_jax.geometry import Gaussians, Views
-from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
-from diffgs_jax.models.diffusion_gs.weighting import TermWeights, term_weights
-from diffgs_jax.models.losses import LPIPSWeights, lpips, ssim
+from diffgs_jax.models.family import Frozen, Metrics
+from diffgs_jax.models.losses.lpips import LPIPSWeights, lpips
+from diffgs_jax.models.losses.ssim import ssim
+from diffgs_jax.models.losses.weighting import TermWeights
 from diffgs_jax.rasterizer import Rendering, expected_depth, render_in_groups
-
-Metrics = dict[str, Array]
 
 
 def rendering_losses(
-    config: DiffusionGSConfig,
     gaussians: Gaussians,
     targets: Views,
     weights: Float[Array, "2 b v"],
-    terms: TermWeights | None = None,
-    frozen: dict[str, Any] | None = None,
-    key: PRNGKeyArray | None = None,
+    terms: TermWeights,
+    names: Sequence[str],
+    *,
+    background: float = 1.0,
+    views_at_once: int = 0,
+    frozen: Frozen | None = None,
+    perceptual_images: int = 0,
     perceptual_shares: Float[Array, "b"] | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Metrics:
     """Returns the terms that compare renderings with the views they should be, none of them times its own weight.
 
-    `denoise` (L_de) and `novel` (L_nv) are mean squared errors of colour; `alpha`, of coverage. Where their weight is
-    not 0, `perceptual` is LPIPS, `ssim` is 1 − SSIM and `depth` the relative error of the depth. All but the first two
-    are sums over both kinds of views, of which `terms.denoise` and `terms.novel` say what they count.
+    `denoise` (L_de) and `novel` (L_nv) are mean squared errors of colour; `alpha`, of coverage; `perceptual` is LPIPS,
+    `ssim` is 1 − SSIM and `depth` the relative error of the depth. All but the first two are sums over both kinds of
+    views, of which `terms.denoise` and `terms.novel` say what they count.
 
     Args:
-        config: says which terms there are, and the background of targets that carry none.
         gaussians: `[b, n]`.
         targets: the views to compare with.
         weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view, unless
             samples have weights of their own.
-        terms: weights of the terms at this step; those of the first step by default.
-        frozen: of the function `frozen`.
-        key: draws the pictures that LPIPS looks at, if not all of them.
+        terms: weights of the terms at this step.
+        names: of the terms beside the first two; one that the targets know nothing of is 0.
+        background: grey level in [0, 1] of targets that carry none.
+        views_at_once: views of a sample that are rendered together; 0 renders all at once.
+        frozen: holds `lpips` for the perceptual term.
+        perceptual_images: how many renderings LPIPS looks at; 0 for all.
         perceptual_shares: what LPIPS of each sample counts; 1 by default.
+        key: draws the images that LPIPS looks at, if not all of them.
     """
-    terms = term_weights(config.losses, 0) if terms is None else terms
     height, width = targets.images.shape[2:4]
-    background = config.background
+    grey: Any = background
     if targets.background is not None:
-        background = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
-    rendering = render_in_groups(
-        gaussians, targets.cameras, config.losses.views_at_once, height=height, width=width, background=background
-    )
+        grey = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
+    rendering = render_in_groups(gaussians, targets.cameras, views_at_once, height=height, width=width, background=grey)
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
     both = terms.denoise * weights[0] + terms.novel * weights[1]
-    metrics |= {name: jnp.zeros((), squared.dtype) for name in further_terms(config)}
-    if config.losses.alpha and targets.alphas is not None:
+    metrics |= {name: jnp.zeros((), squared.dtype) for name in names}
+    if "alpha" in names and targets.alphas is not None:
         metrics["alpha"] = jnp.sum(both * jnp.mean((rendering.alpha - targets.alphas) ** 2, axis=(2, 3)))
-    if config.losses.perceptual:
+    if "perceptual" in names:
         shares = both if perceptual_shares is None else both * perceptual_shares[:, None]
         metrics["perceptual"] = perceptual_distance(
-            (frozen or {})["lpips"], rendering.image, targets.images, shares, config.losses.perceptual_images, key
+            (frozen or {})["lpips"], rendering.image, targets.images, shares, perceptual_images, key
         )
-    if config.losses.ssim:
+    if "ssim" in names:
         metrics["ssim"] = jnp.sum(both * (1.0 - ssim(rendering.image, targets.images)))
-    if config.losses.depth and targets.depths is not None:
+    if "depth" in names and targets.depths is not None:
         metrics["depth"] = jnp.sum(both * depth_errors(rendering, targets.depths))
     return metrics
 
@@ -74,7 +78,7 @@ def perceptual_distance(
     rendered: Float[Array, "b v h w 3"],
     targets: Float[Array | np.ndarray, "b v h w 3"],
     shares: Float[Array, "b v"],
-    pictures: int = 0,
+    images: int = 0,
     key: PRNGKeyArray | None = None,
 ) -> Float[Array, ""]:
     """Returns the sum of LPIPS (VGG16) over views, each times its share, or an unbiased estimate of it.
@@ -84,14 +88,14 @@ def perceptual_distance(
         rendered: the views as they are.
         targets: as they should be.
         shares: what each counts.
-        pictures: how many to look at, drawn with equal chances and without replacement; 0 for all.
+        images: how many to look at, drawn with equal chances and without replacement; 0 for all.
         key: draws them.
     """
     total, size = shares.size, rendered.shape[2:]
     pairs, of_pairs = (rendered.reshape(-1, *size), jnp.asarray(targets).reshape(-1, *size)), shares.reshape(-1)
-    if pictures and pictures < total and key is not None:
-        chosen = jax.random.permutation(key, total)[:pictures]
-        pairs, of_pairs = jax.tree.map(lambda leaf: leaf[chosen], pairs), of_pairs[chosen] * (total / pictures)
+    if images and images < total and key is not None:
+        chosen = jax.random.permutation(key, total)[:images]
+        pairs, of_pairs = jax.tree.map(lambda leaf: leaf[chosen], pairs), of_pairs[chosen] * (total / images)
     # A loss can live with the accelerator's fast convolutions, and they are most of this term's time.
     return jnp.sum(of_pairs * lpips(weights, *pairs, precision="default"))
 
@@ -112,8 +116,3 @@ def depth_errors(rendering: Rendering, depths: Float[Array | np.ndarray, "b v h 
     relative = jnp.abs(expected_depth(rendering) - true) / true * jax.lax.stop_gradient(rendering.alpha)
     known = jnp.sum(is_known, axis=(2, 3))
     return jnp.sum(jnp.where(is_known, relative, 0.0), axis=(2, 3)) / jnp.maximum(known, 1)
-
-
-def further_terms(config: DiffusionGSConfig) -> list[str]:
-    """Returns the terms that are logged beside `denoise` and `novel`: coverage always, others where they count."""
-    return ["alpha", *(name for name in ("perceptual", "ssim", "depth") if getattr(config.losses, name))]
