@@ -40,7 +40,8 @@ def terms_of(config, gaussians, targets, weights, frozen=None):
 
 
 def loss_of(config, params, inputs, targets, key, step):
-    return loss_of(config, params, Batch(inputs, targets, np.zeros(len(inputs.domain), np.int32)), key, step)
+    batch = Batch(inputs, targets, np.zeros(len(inputs.domain), np.int32))
+    return losses.loss(config, params, {}, batch, key, step)
 
 
 def denoiser_of(params, views):
