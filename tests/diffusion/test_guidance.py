@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mixture import gaussian_denoiser
 
 from diffgs_jax.diffusion import (
     Prediction,
@@ -15,25 +16,6 @@ from diffgs_jax.diffusion import (
     sample,
     to_x0,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_silent_broadcasting():
-    with jax.numpy_rank_promotion("raise"):
-        yield
-
-
-def gaussian_denoiser(schedule, mean, std):
-    """E[x_0 | x_t] for N(mean, std²)."""
-
-    def denoise(x, t):
-        shape = t.shape + (1,) * (x.ndim - 1)
-        alpha = jnp.asarray(schedule.alpha, x.dtype)[t].reshape(shape)
-        sigma = jnp.asarray(schedule.sigma, x.dtype)[t].reshape(shape)
-        gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
-        return Prediction(mean + gain * (x - alpha * mean), {"mean": jnp.full((), mean)})
-
-    return denoise
 
 
 def test_scales_zero_and_one_are_the_two_denoisers_and_aux_is_the_conditional_one():
@@ -76,7 +58,7 @@ def test_guided_sampling_reaches_the_sharpened_gaussian():
     conditional, unconditional = gaussian_denoiser(schedule, 1.0, 0.5), gaussian_denoiser(schedule, 0.2, 0.5)
     guided = classifier_free_guidance(conditional, unconditional, 3.0)
     start = jax.random.normal(jax.random.key(0), (20_000, 1))
-    x0 = np.asarray(sample(guided, make_sampler(schedule, "dpm", 60), start).x0)
+    x0 = np.asarray(sample(guided, make_sampler(schedule, "dpm", 60), None, start).x0)
     np.testing.assert_allclose(x0.mean(), 0.2 + 3.0 * 0.8, atol=0.03)
     np.testing.assert_allclose(x0.std(), 0.5, atol=0.02)
 
@@ -111,6 +93,6 @@ def test_a_denoiser_that_takes_gradients_runs_inside_the_loop():
         return Prediction(prediction.x0 - gradient, prediction.aux)
 
     start, sampler = jax.random.normal(jax.random.key(0), (500, 2)), make_sampler(schedule, "ddim", 50)
-    free, pulled = (jax.jit(lambda x, d=d: sample(d, sampler, x).x0)(start) for d in (denoise, guided))
+    free, pulled = (jax.jit(lambda x, d=d: sample(d, sampler, None, x).x0)(start) for d in (denoise, guided))
     assert jnp.mean(jnp.abs(pulled[:, 0] - 2.0)) < 0.5 * jnp.mean(jnp.abs(free[:, 0] - 2.0))
     np.testing.assert_allclose(pulled[:, 1], free[:, 1], atol=1e-5)

@@ -5,24 +5,68 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffgs_jax.diffusion import ScheduleConfig, add_noise, from_x0, make_schedule, sample_timesteps, to_x0
+from diffgs_jax.diffusion import (
+    ScheduleConfig,
+    add_noise,
+    alpha_and_sigma,
+    converted,
+    from_x0,
+    make_schedule,
+    mode_times,
+    sample_timesteps,
+    to_epsilon,
+    to_x0,
+    training_target,
+)
+
+SCHEDULES = ["squaredcos_cap_v2", "linear", "scaled_linear", "flow"]
+KINDS = ["x0", "epsilon", "v", "flow"]
 
 
-@pytest.mark.parametrize("kind", ["x0", "epsilon", "v"])
-@pytest.mark.parametrize("name", ["squaredcos_cap_v2", "linear", "scaled_linear"])
+@pytest.mark.usefixtures("doubles")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_predictions_round_trip(kind, name):
-    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
-        schedule = make_schedule(ScheduleConfig(name=name))
-        t = jnp.array([0, 1, 500, 990])
-        x0, noise = jax.random.normal(jax.random.key(0), (2, 4, 3, 5), jnp.float64)
-        x_t = add_noise(schedule, x0, t, noise)
-        output = from_x0(schedule, kind, x0, x_t, t)
-        np.testing.assert_allclose(to_x0(schedule, kind, output, x_t, t), x0, atol=1e-9)
-        if kind == "epsilon":
-            np.testing.assert_allclose(output, noise, atol=1e-9)
-        if kind == "v":
-            alpha, sigma = schedule.alpha[np.asarray(t), None, None], schedule.sigma[np.asarray(t), None, None]
-            np.testing.assert_allclose(output, alpha * noise - sigma * x0, atol=1e-9)
+    schedule = make_schedule(ScheduleConfig(name=name))
+    t = jnp.array([0, 1, 500, 990])
+    x0, noise = jax.random.normal(jax.random.key(0), (2, 4, 3, 5), jnp.float64)
+    alpha, sigma = schedule.alpha[np.asarray(t), None, None], schedule.sigma[np.asarray(t), None, None]
+    x_t = add_noise(schedule, x0, t, noise)
+    np.testing.assert_allclose(x_t, alpha * x0 + sigma * noise, atol=1e-12)
+    expected = {"x0": x0, "epsilon": noise, "v": alpha * noise - sigma * x0, "flow": noise - x0}
+    np.testing.assert_allclose(training_target(schedule, kind, x0, t, noise), expected[kind], atol=1e-12)
+    np.testing.assert_allclose(from_x0(schedule, kind, x0, x_t, t), expected[kind], atol=1e-9)
+    np.testing.assert_allclose(to_x0(schedule, kind, expected[kind], x_t, t), x0, atol=1e-9)
+    np.testing.assert_allclose(to_epsilon(schedule, kind, expected[kind], x_t, t), noise, atol=1e-9)
+    for other in KINDS:
+        np.testing.assert_allclose(
+            converted(schedule, kind, other, expected[kind], x_t, t), expected[other], atol=1e-9, err_msg=other
+        )
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_float_timestep_is_what_the_network_is_told(name):
+    schedule = make_schedule(ScheduleConfig(name, shift=3.0 if name == "flow" else 1.0))
+    rows, like = np.array([0, 7, 300, 999]), jnp.zeros((4, 2))
+    alpha, sigma = alpha_and_sigma(schedule, jnp.asarray(schedule.timesteps[rows], jnp.float32), like)
+    np.testing.assert_allclose(alpha[:, 0], schedule.alpha[rows], rtol=2e-6, atol=1e-7)
+    np.testing.assert_allclose(sigma[:, 0], schedule.sigma[rows], rtol=2e-6)
+    # Between two steps the level lies between theirs; on a straight line it is the timestep itself.
+    between = 0.5 * (schedule.timesteps[300] + schedule.timesteps[301])
+    alpha, sigma = alpha_and_sigma(schedule, jnp.full((1,), between, jnp.float32), like[:1])
+    assert schedule.sigma[300] < sigma[0, 0] < schedule.sigma[301]
+    if name == "flow":
+        np.testing.assert_allclose(sigma[0, 0], between / 1000.0, rtol=1e-6)
+        assert alpha[0, 0] + sigma[0, 0] == 1.0
+    else:
+        np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=1e-6)
+
+
+def test_where_there_is_no_signal_velocities_still_have_a_clean_array():
+    schedule = make_schedule(ScheduleConfig("flow"))
+    noise, x0 = jnp.ones((1, 3)), jnp.full((1, 3), 0.25)
+    for kind, output in [("flow", noise - x0), ("v", -x0)]:
+        np.testing.assert_allclose(to_x0(schedule, kind, output, noise, jnp.array([1000.0])), x0, rtol=1e-6)
 
 
 def test_added_noise_is_that_of_many_single_steps():
@@ -53,12 +97,14 @@ def test_timesteps_may_differ_by_view_and_wrong_shapes_are_refused():
         add_noise(schedule, x0, jnp.zeros((3,), jnp.int32), noise)
 
 
-@pytest.mark.parametrize("kind", ["x0", "epsilon", "v"])
-def test_low_precision_stays_low_precision(kind):
-    schedule, x = make_schedule(), jnp.ones((2, 3), jnp.bfloat16)
-    t = jnp.array([1, 500])
-    assert add_noise(schedule, x, t, x).dtype == jnp.bfloat16
-    assert to_x0(schedule, kind, x, x, t).dtype == jnp.bfloat16
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["squaredcos_cap_v2", "flow"])
+def test_low_precision_stays_low_precision(kind, name):
+    schedule, x = make_schedule(ScheduleConfig(name)), jnp.ones((2, 3), jnp.bfloat16)
+    for t in (jnp.array([1, 500]), jnp.array([1.0, 500.0])):
+        assert add_noise(schedule, x, t, x).dtype == jnp.bfloat16
+        assert to_x0(schedule, kind, x, x, t).dtype == jnp.bfloat16
+        assert to_epsilon(schedule, kind, x, x, t).dtype == jnp.bfloat16
 
 
 def test_uniform_timesteps_cover_everything_alike():
@@ -80,6 +126,17 @@ def test_logit_normal_timesteps_have_their_median_and_spread():
     for deviations, share in [(-1.0, 0.158655), (0.0, 0.5), (1.0, 0.841345)]:
         quantile = 1000 / (1 + np.exp(-(0.5 + 0.8 * deviations)))
         np.testing.assert_allclose(np.mean(t < quantile), share, atol=5e-3)
+
+
+def test_mode_timesteps_have_their_law():
+    # P(u' ≤ a) by the inverse of the falling function, on a fine grid.
+    t = np.asarray(sample_timesteps(jax.random.key(4), 200_000, 1000, "mode", scale=1.29))
+    grid = np.linspace(0.0, 1.0, 100_001)
+    times = 1.0 - grid - 1.29 * (np.cos(np.pi * grid / 2) ** 2 - 1.0 + grid)
+    assert times[0] == 1.0 and abs(times[-1]) < 1e-12 and np.all(np.diff(times) < 0.0)
+    for a in [0.1, 0.3, 0.5, 0.8]:
+        np.testing.assert_allclose(np.mean(t < 1000 * a), np.mean(times < a), atol=5e-3)
+    np.testing.assert_allclose(mode_times(jnp.asarray(grid[::1000]), 0.0), 1.0 - grid[::1000], atol=1e-6)
 
 
 def test_timesteps_stay_in_range_at_extreme_settings():
