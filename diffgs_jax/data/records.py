@@ -1,7 +1,7 @@
 """What is stored of one object or scene, as bytes (msgpack)."""
 
 import pathlib
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgpack
 import numpy as np
@@ -54,6 +54,7 @@ class Record(NamedTuple):
     source: str = ""
 
 
+@runtime_checkable
 class RecordSource(Protocol):
     """Records of one side of the split in a fixed order, read one at a time from any thread.
 

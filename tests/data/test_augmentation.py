@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffgs_jax.data import CameraAugmentation
-from diffgs_jax.data.augmentation import change_cameras, change_depths, change_pictures, draw_change
+from diffgs_jax.data.augmentation import change_cameras, change_maps, change_images, draw_change
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at, turn_to_azimuth_zero
 
 SIZE = 160
@@ -66,7 +66,7 @@ def test_points_are_where_the_changed_camera_sees_them(domain, settings):
     if domain == SCENE:  # seen from the first camera, two metres ahead
         points = POINTS + [0.0, 0.0, 2.2]
     change = draw_change(settings, 5, domain, np.random.default_rng(1))
-    pictures = change_pictures(change, paint(cameras, points), cameras.intrinsics, SIZE // 2)
+    pictures = change_images(change, paint(cameras, points), cameras.intrinsics, SIZE // 2)
     after = change_cameras(change, cameras, domain)
     world = points.copy()
     if settings.flip:
@@ -94,7 +94,7 @@ def test_depth_is_what_the_changed_camera_measures(settings):
     normal, offset = np.asarray([0.9, 0.3, 0.2]), -0.4
     change = draw_change(settings, 5, OBJECT, np.random.default_rng(1))
     depths = [*plane_depths(cameras, SIZE, normal, offset)]
-    found = change_depths(change, [*depths[:4], None], cameras.intrinsics, SIZE // 2)
+    found = change_maps(change, [*depths[:4], None], cameras.intrinsics, SIZE // 2)
     assert found[4] is None
     mirrored = normal * [1.0, -1.0, 1.0] if settings.flip else normal
     expected = plane_depths(change_cameras(change, cameras, OBJECT), SIZE // 2, mirrored, offset)[:4]
@@ -120,7 +120,7 @@ def test_cameras_in_scenes_are_not_turned_and_no_settings_change_nothing():
     cameras = some_cameras(OBJECT)
     pictures = paint(cameras, POINTS)
     change = draw_change(CameraAugmentation(), 5, OBJECT, random)
-    for same, picture in zip(change_pictures(change, pictures, cameras.intrinsics, SIZE), pictures, strict=True):
+    for same, picture in zip(change_images(change, pictures, cameras.intrinsics, SIZE), pictures, strict=True):
         np.testing.assert_array_equal(same, picture)
     after = change_cameras(change, cameras, OBJECT)
     np.testing.assert_allclose(after.camera_to_world, cameras.camera_to_world, atol=1e-6)
