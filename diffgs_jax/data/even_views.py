@@ -4,7 +4,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _REGULAR = 0.1
-"""How much a step of a ring may differ from its first one, relative to it."""
+"""How much a step of a ring may differ from its first one, and a view from its place, relative to the step."""
+_LEAST_VIEWS = 6
+"""Views of a ring; fewer may be in step by chance."""
 _LEAST_STEP = 0.5
 """Degrees; nobody renders rings as dense as that."""
 _ROUNDING = 1e-3
@@ -15,11 +17,11 @@ _BY_ELEVATION = 1e-3
 
 def even_sets(
     camera_to_world: Float[np.ndarray, "n 4 4"], count: int, *, steepest: float = 75.0
-) -> Int[np.ndarray, "m {count}"]:
+) -> Int[np.ndarray, "m k"]:
     """Returns the sets of views that go around the object in equal steps, each beginning at another view.
 
     A ring is a run of views, in the record's order, that goes around once in equal steps of azimuth, as renderers make
-    them (G-Objaverse has two). Where there is none of at least `count` views, all views together are taken for one.
+    them (G-Objaverse has two). Where there is none of at least `count` views, and six, all views together are one.
     From each view of a ring, the others of its set are those nearest to steps of 360° / `count` counterclockwise. A set
     is kept if none of its views is farther from its place than half the ring's mean step, or else than in the best
     sets; so for a ring of n views, every view begins a set whose places are met exactly where `count` divides n.
@@ -35,19 +37,20 @@ def even_sets(
     x, y, z = np.asarray(camera_to_world, np.float64)[:, :3, 3].T
     azimuth, elevation = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
     around = np.flatnonzero(np.abs(elevation) <= steepest)
-    rings = [around[run] for run in _rings(azimuth[around]) if len(run) >= count] or [around]
+    rings = [around[run] for run in _rings(azimuth[around], max(count, _LEAST_VIEWS))] or [around]
     return np.concatenate([ring[_sets(azimuth[ring], elevation[ring], count)] for ring in rings])
 
 
-def _rings(azimuth: np.ndarray) -> list[np.ndarray]:
-    """Returns the runs that go around once in equal steps, first to last to first."""
+def _rings(azimuth: np.ndarray, least: int) -> list[np.ndarray]:
+    """Returns the runs of at least so many views that go around once in equal steps, the one back to the first too."""
     rings, start = [], 0
-    while start + 1 < len(azimuth):
-        step = _turn(azimuth[start + 1] - azimuth[start])
+    first_steps = _turn(np.diff(azimuth))
+    while start < len(first_steps):
+        step = first_steps[start]
         views = int(np.rint(360 / abs(step))) if abs(step) > _LEAST_STEP else len(azimuth) + 1
         run = azimuth[start : start + views]
         steps = _turn(np.diff(run, append=run[0]))
-        if len(run) == views and (np.abs(_turn(steps - step)) <= _REGULAR * abs(step)).all():
+        if least <= views == len(run) and (np.abs(_turn(steps - step)) <= _REGULAR * abs(step)).all():
             rings.append(np.arange(start, start + views))
             start += views
         else:
@@ -70,7 +73,7 @@ def _sets(azimuth: np.ndarray, elevation: np.ndarray, count: int) -> np.ndarray:
     if not len(chosen):
         return chosen
     worst = np.take_along_axis(error[distinct], chosen[:, :, None], axis=2).max(axis=(1, 2))
-    return chosen[worst <= max(180.0 / len(azimuth), worst.min()) + _ROUNDING]
+    return chosen[worst <= max((1 + _REGULAR) * 180.0 / len(azimuth), worst.min() + _ROUNDING)]
 
 
 def _turn(degrees: np.ndarray) -> np.ndarray:

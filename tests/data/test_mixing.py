@@ -20,6 +20,7 @@ from diffgs_jax.data.maps import encode_depth
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at
+from diffgs_jax.models import Requirements
 
 
 def a_walk(views=8):
@@ -170,8 +171,10 @@ def test_depth_comes_in_the_units_of_the_cameras(tmp_path, numbered_record, numb
     config = DataConfig(sources=((str(tmp_path / "deep"), 1.0), (str(numbered_store()), 1.0)), resolution=8)
     config = dataclasses.replace(config, batch_size=4, threads=1)
     assert take(config, 1)[0].inputs.depths is None
+    depth = Requirements(makes="nothing", maps=("depth",))
     for gigabytes in (0.0, 1.0):
-        for batch in take(dataclasses.replace(config, depth=True, cache_gigabytes=gigabytes), 3):
+        for batch in take(dataclasses.replace(config, cache_gigabytes=gigabytes), 3, requirements=depth):
+            assert batch.inputs.normals is None
             depths = np.concatenate([batch.inputs.depths, batch.targets.depths], axis=1)
             assert depths.shape == (4, 6, 8, 8) and depths.dtype == np.float32
             is_scene = batch.inputs.domain == SCENE

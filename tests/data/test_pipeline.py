@@ -159,6 +159,9 @@ def test_a_checkpoint_of_the_first_version_is_continued(numbered_store):
     rest = training_batches(settings(path))
     rest.set_state(state)
     assert_same(take(settings(path), 5)[3:], [next(rest), next(rest)])
+    # Reading depth was a setting of the data before it followed from the model.
+    for depth in (False, True):
+        training_batches(settings(path)).set_state({**state, "settings": state["settings"] | {"depth": depth}})
     with pytest.raises(UserError, match="random_background 0.0 → 0.5"):
         training_batches(settings(path, random_background=0.5)).set_state(state)
     with pytest.raises(UserError, match=r"augmentation.flip 0.0 → 0.5"):
@@ -322,7 +325,7 @@ def test_settings_that_cannot_be(numbered_store, changes, message):
 
 def test_no_condition_view_and_no_novel_view(numbered_store):
     (batch,) = take(settings(numbered_store(), condition_views=0, novel_views=0), 1)
-    assert batch.inputs.images.shape[1] == 3 and batch.targets.images.shape[1] == 0
+    assert batch.inputs.images.shape[1] == 3 and batch.targets is None
     assert not batch.inputs.is_condition.any()
 
 
