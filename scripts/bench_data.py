@@ -82,6 +82,7 @@ class PositionsOfSamples:
         batch = collate([self._samples[position]], self._config)
         arrays: dict[str, np.ndarray] = {}
         for name, views in (("inputs", batch.inputs), ("targets", batch.targets)):
+            assert views is not None  # there are novel views
             for part, array in (("images", views.images), ("alphas", views.alphas), *views.cameras._asdict().items()):
                 arrays[f"{name} {part}"] = np.asarray(array)[0]
         return arrays
@@ -121,9 +122,9 @@ def make_store(path: pathlib.Path, options: Options) -> pathlib.Path:
         record = store[index]
         images = []
         for encoded in record.images:
-            picture = Image.open(io.BytesIO(encoded)).convert("RGBA")
-            picture = picture.resize((options.resolution, options.resolution), Image.Resampling.BICUBIC)
-            images.append(encode_webp(np.asarray(picture), quality=store.index["renderer"]["quality"]))
+            image = Image.open(io.BytesIO(encoded)).convert("RGBA")
+            image = image.resize((options.resolution, options.resolution), Image.Resampling.BICUBIC)
+            images.append(encode_webp(np.asarray(image), quality=store.index["renderer"]["quality"]))
         return encode_record(record._replace(images=images, maps={}))
 
     chosen = np.linspace(0, len(store) - 1, options.objects).astype(int).tolist()

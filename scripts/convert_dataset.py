@@ -1,4 +1,4 @@
-"""Makes a record store of a published dataset, or of one's own posed pictures.
+"""Makes a record store of a published dataset, or of one's own posed images.
 
     python scripts/convert_dataset.py --in data/gobjaverse --out data/gobjaverse_256 --size 256
     python scripts/convert_dataset.py --source realestate10k --in data/re10k --out data/re10k_256 --size 256
@@ -66,7 +66,7 @@ def main(arguments: Arguments) -> None:
 
 
 def convert_records(arguments: Arguments) -> dict[str, str]:
-    """Converts posed pictures; returns what was left out."""
+    """Converts posed images; returns what was left out."""
     path = arguments.input
     if path is None or not path.exists():
         raise UserError(f"there is no {path}; --in names the dataset's folder" if path else "--in is missing")

@@ -28,11 +28,12 @@ from tqdm import tqdm
 from diffgs_jax import evaluation, models, training
 from diffgs_jax.config import background_of, load_config
 from diffgs_jax.config.parsing import parse_options
-from diffgs_jax.data import Batch, DataConfig, Split, open_store
+from diffgs_jax.data import DataConfig, Split, open_store
 from diffgs_jax.diffusion import make_sampler
 from diffgs_jax.errors import DataError, UserError, report_errors
 from diffgs_jax.geometry import OBJECT, Cameras, Views, denoised_cameras, turn_to_azimuth_zero
 from diffgs_jax.interop import tile_images, write_image
+from diffgs_jax.models import Batch
 
 
 @dataclasses.dataclass(frozen=True)

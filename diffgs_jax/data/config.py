@@ -40,19 +40,31 @@ class SceneViewLimits:
 
 
 @dataclasses.dataclass(frozen=True)
+class ViewChoice:
+    """How the views of a sample are chosen among those of its record."""
+
+    kind: Literal["limited", "random", "even"] = "limited"
+    """`limited`: at random within `object_limits` and `scene_limits`. `random`: at random whatever the limits say.
+    `even`: the input views of an object at equal steps of azimuth around a ring of views, beginning at any of them, and
+    the novel views at random among the others; scenes have no rings, theirs are `limited`."""
+    steepest: float = 75.0
+    """With `even`: views from a higher or lower elevation than this belong to no ring, degrees."""
+
+
+@dataclasses.dataclass(frozen=True)
 class CameraAugmentation:
-    """Random changes of picture and camera together, so that geometry still fits; all are off by default.
+    """Random changes of image and camera together, so that geometry still fits; all are off by default.
 
     With `roll` or `crop`, views are decoded and kept at their stored size, since they are resampled at every use.
     """
 
     flip: float = 0.0
-    """Probability that a sample is seen in a mirror: all its pictures, cameras and the world."""
+    """Probability that a sample is seen in a mirror: all its images, cameras and the world."""
     roll: float = 0.0
-    """Largest turn of each camera about its optical axis, degrees; objects only: a scene has no pictures of what
+    """Largest turn of each camera about its optical axis, degrees; objects only: a scene has no images of what
     comes into the corners."""
     crop: float = 1.0
-    """Smallest side of a random square window that is cut out of each picture, as a fraction of the picture's."""
+    """Smallest side of a random square window that is cut out of each image, as a fraction of the image's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +72,8 @@ class DataConfig:
     """Which views are read, and how many of them make a training sample."""
 
     path: str = "assets/furniture_cc0"
-    """Folder of a record store: `index.json` beside `*.arrayrecord` shards."""
+    """Folder of a record store: `index.json` beside `*.arrayrecord` shards. Or a folder of PNG, JPEG or WebP images,
+    each of which is a record of one view without a pose (`image_folder.py`), for models of images."""
     sources: tuple[tuple[str, float], ...] = ()
     """Several record stores instead of `path`, objects and scenes, each with its share of the samples, for example
     `--data.sources assets/furniture_cc0 3 data/rooms 1`. Shares need not sum to 1; every batch follows them closely."""
@@ -74,23 +87,27 @@ class DataConfig:
     """Views that are denoised, in a sample."""
     novel_views: int = 2
     """Views that only supervise: renderings are compared with them, the network never sees them."""
+    view_choice: ViewChoice = ViewChoice()
+    """How views are chosen."""
     object_limits: ObjectViewLimits = ObjectViewLimits()
     """Which views of an object are combined."""
     scene_limits: SceneViewLimits = SceneViewLimits()
     """Which frames of a scene are combined."""
     scene_frame: Literal["first_view", "mean_camera"] = "first_view"
-    """Origin and axes of a scene: those of the first condition camera, so that a picture without a pose has a place, or
+    """Origin and axes of a scene: those of the first condition camera, so that an image without a pose has a place, or
     those of the mean of the cameras, as the published scene model was trained."""
     scene_extent: float = 1 / 1.35
     """Scenes are scaled so that this is the largest coordinate of their condition and noisy cameras (as published)."""
-    depth: bool = False
-    """Also read the depth of every view, where records have any; elsewhere it is NaN."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, for models that learn them: a record belongs to the first whose name its caption contains
+    (whole words, in any case), so name "bedside table" before "table". Without a caption its name is looked at; a
+    record of none has the label −1."""
     background: float = 1.0
     """Grey level in [0, 1] that transparent pixels are composited on."""
     random_background: float = 0.0
     """Probability that an object comes on one random colour instead, the same in all its views."""
     augmentation: CameraAugmentation = CameraAugmentation()
-    """Random changes of picture and camera together."""
+    """Random changes of image and camera together."""
     seed: int = 0
     """Data order and choice of views are a pure function of (seed, step)."""
     cache_gigabytes: float = 1.0

@@ -8,8 +8,8 @@ from PIL import Image
 
 from diffgs_jax.errors import DataError
 
-Pictures = list[UInt8[np.ndarray, "_ _ 4"]]
-"""Square pictures, maybe of several sizes: RGBA, colours multiplied by their alpha."""
+Images = list[UInt8[np.ndarray, "_ _ 4"]]
+"""Square images, maybe of several sizes: RGBA, colours multiplied by their alpha."""
 
 
 def encode_webp(rgba: UInt8[np.ndarray, "h w 4"], *, quality: int = 90, alpha_quality: int = 100) -> bytes:

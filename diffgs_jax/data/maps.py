@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from diffgs_jax.data.records import EncodedMap
@@ -44,7 +44,7 @@ def decode_depth(encoded: EncodedMap, views: Sequence[int] | None = None) -> Flo
         views: which of them; all by default.
 
     Raises:
-        DataError: if it is not depth, or a picture cannot be decoded.
+        DataError: if it is not depth, or an image cannot be decoded.
     """
     scale, invalid = encoded.meaning.get("scale"), encoded.meaning.get("invalid")
     if encoded.meaning.get("kind") != "planar z" or not isinstance(scale, int | float) or not isinstance(invalid, int):
@@ -78,12 +78,33 @@ def decode_normals(encoded: EncodedMap, views: Sequence[int] | None = None) -> F
         views: which of them; all by default.
 
     Raises:
-        DataError: if they are not normals in world axes, or a picture cannot be decoded.
+        DataError: if they are not normals in world axes, or an image cannot be decoded.
+    """
+    return normals_from_codes(decode_normal_codes(encoded, views))
+
+
+def decode_normal_codes(encoded: EncodedMap, views: Sequence[int] | None = None) -> UInt8[np.ndarray, "v h w 3"]:
+    """Returns normals as stored: n·0.5 + 0.5 in 255 steps, (0, 0, 0) where there is none; a quarter of the memory.
+
+    Args:
+        encoded: of `encode_normals`.
+        views: which of them; all by default.
+
+    Raises:
+        DataError: if they are not normals in world axes, or an image cannot be decoded.
     """
     if encoded.meaning.get("kind") != "normal" or encoded.meaning.get("axes") != "world":
         raise DataError(f"no map of normals in world axes: {encoded.meaning}")
-    codes = _decode(encoded, views, "normals", dimensions=3)
-    normals = codes / np.float32(255 / 2) - 1
+    return _decode(encoded, views, "normals", dimensions=3).astype(np.uint8)
+
+
+def normals_from_codes(codes: UInt8[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
+    """Returns unit normals in world axes, float32, NaN where there is none.
+
+    Args:
+        codes: of `decode_normal_codes`.
+    """
+    normals = codes.astype(np.float32) / np.float32(255 / 2) - 1
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
     return np.where((codes == 0).all(axis=-1, keepdims=True), np.nan, normals).astype(np.float32)
 
@@ -96,14 +117,14 @@ def _encode(codes: np.ndarray) -> bytes:
 
 def _decode(encoded: EncodedMap, views: Sequence[int] | None, what: str, *, dimensions: int) -> np.ndarray:
     """Returns the codes of the chosen views, float32 (which holds every 16-bit integer exactly)."""
-    pictures = []
+    images = []
     for view in range(len(encoded.views)) if views is None else views:
         try:
-            with Image.open(io.BytesIO(encoded.views[view])) as picture:
-                # Pillow reads 16-bit grey as I or I;16; a palette or RGBA picture was not written by `_encode`.
-                pictures.append(np.asarray(picture if dimensions == 2 else picture.convert("RGB"), np.float32))
+            with Image.open(io.BytesIO(encoded.views[view])) as image:
+                # Pillow reads 16-bit grey as I or I;16; a palette or RGBA image was not written by `_encode`.
+                images.append(np.asarray(image if dimensions == 2 else image.convert("RGB"), np.float32))
         except Exception as error:  # Pillow's decoders raise many kinds
             raise DataError(f"the {what} of view {view} cannot be decoded: {error}") from None
-        if pictures[-1].ndim != dimensions or pictures[-1].shape != pictures[0].shape:
-            raise DataError(f"the {what} of view {view} have the wrong shape {pictures[-1].shape}")
-    return np.stack(pictures)
+        if images[-1].ndim != dimensions or images[-1].shape != images[0].shape:
+            raise DataError(f"the {what} of view {view} have the wrong shape {images[-1].shape}")
+    return np.stack(images)

@@ -11,6 +11,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from diffgs_jax.data.augmentation import Maps
 from diffgs_jax.data.config import CameraAugmentation, DataConfig
 from diffgs_jax.data.images import composite
 from diffgs_jax.data.mixing import Sources, open_sources
@@ -19,9 +20,10 @@ from diffgs_jax.data.samples import Sample, Samples
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Views
-from diffgs_jax.models import Batch
+from diffgs_jax.models import Batch, Requirements, Text
 
 _ENDLESS = 2**40
+_NONE = Requirements(makes="nothing")
 
 
 class TrainingBatches(Iterator[Batch]):
@@ -30,20 +32,28 @@ class TrainingBatches(Iterator[Batch]):
     Attributes:
         config: its settings.
         sources: where the records come from.
+        requirements: of the model.
         samples: what batches are made of, by position.
     """
 
-    def __init__(self, config: DataConfig, sources: Sources, process_index: int, process_count: int):
+    def __init__(
+        self,
+        config: DataConfig,
+        sources: Sources,
+        requirements: Requirements,
+        process_index: int,
+        process_count: int,
+    ):
         """Use `training_batches`."""
-        self.config, self.sources = config, sources
-        self.samples = samples = Samples(config, sources)
+        self.config, self.sources, self.requirements = config, sources, requirements
+        self.samples = samples = Samples(config, sources, requirements.maps)
         self._identity = identity(config, sources)
         local = config.batch_size // process_count
         first = process_index * local
 
         def batch_of(step: int) -> Batch:
             start = step * config.batch_size + first
-            return collate([samples[position] for position in range(start, start + local)], config)
+            return collate([samples[position] for position in range(start, start + local)], config, requirements)
 
         options = grain.ReadOptions(
             num_threads=config.threads, prefetch_buffer_size=max(config.prefetch, config.threads)
@@ -91,9 +101,9 @@ def training_batches(
     config: DataConfig,
     *,
     split: Split = "train",
+    requirements: Requirements = _NONE,
     process_index: int = 0,
     process_count: int = 1,
-    requirements: Any = None,
 ) -> TrainingBatches:
     """Opens a dataset, or several to mix, for training.
 
@@ -101,34 +111,35 @@ def training_batches(
         config: which data, and how a batch is made of it.
         split: the side of the split to read. What is held out is looked at as it is: without augmentation, on the plain
             background, and without the sources that hold nothing out.
+        requirements: of the model: which maps are read, and whether batches have captions and classes. Where records
+            lack what is asked for, maps are NaN, captions "" and classes −1.
         process_index: this host's number; it gets its part of every batch, in order.
         process_count: number of hosts.
-        requirements: of the model's family; says what is read beside images.
 
     Raises:
         UserError: if the settings contradict each other or a dataset is not there.
         DataError: if a dataset is damaged beyond `max_bad_records`.
     """
     _check(config, process_count)
+    if requirements.labels and not config.labels:
+        raise UserError("the model learns classes: name them with data.labels")
     if split != "train":
         config = dataclasses.replace(config, augmentation=CameraAugmentation(), random_background=0.0)
-    return TrainingBatches(config, open_sources(config, split), process_index, process_count)
+    return TrainingBatches(config, open_sources(config, split), requirements, process_index, process_count)
 
 
-def collate(samples: list[Sample], config: DataConfig) -> Batch:
+def collate(samples: list[Sample], config: DataConfig, requirements: Requirements = _NONE) -> Batch:
     """Returns samples as one batch: composited, stacked, and parted into input and novel views."""
-    shape = len(samples), len(samples[0].pictures), config.resolution, config.resolution
+    shape = len(samples), len(samples[0].images), config.resolution, config.resolution
     images, alphas = np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
     for number, sample in enumerate(samples):
-        for view, picture in enumerate(sample.pictures):
-            composite(picture, sample.background, out=(images[number, view], alphas[number, view]))
-    depths = None
-    if config.depth:
-        depths = np.full(shape, np.nan, np.float32)
-        for number, sample in enumerate(samples):
-            for view, depth in enumerate(sample.depths):
-                if depth is not None:
-                    depths[number, view] = depth
+        for view, image in enumerate(sample.images):
+            composite(image, sample.background, out=(images[number, view], alphas[number, view]))
+    depths = normals = None
+    if "depth" in requirements.maps:
+        depths = _stack_maps([sample.depths for sample in samples], shape)
+    if "normals" in requirements.maps:
+        normals = _stack_maps([sample.normals for sample in samples], (*shape, 3))
     poses = np.stack([sample.cameras.camera_to_world for sample in samples])
     intrinsics = np.stack([sample.cameras.intrinsics for sample in samples])
     domain = np.asarray([sample.domain for sample in samples], np.int32)
@@ -138,11 +149,40 @@ def collate(samples: list[Sample], config: DataConfig) -> Batch:
 
     def views(part: slice) -> Views:
         cameras = Cameras(poses[:, part], intrinsics[:, part])
-        depth = None if depths is None else depths[:, part]
-        return Views(images[:, part], cameras, is_condition[:, part].copy(), domain, alphas[:, part], background, depth)
+        return Views(
+            images[:, part],
+            cameras,
+            is_condition[:, part].copy(),
+            domain,
+            alphas[:, part],
+            background,
+            None if depths is None else depths[:, part],
+            None if normals is None else normals[:, part],
+        )
 
-    numbers = np.asarray([sample.record for sample in samples], np.int32)
-    return Batch(views(slice(0, inputs)), views(slice(inputs, None)) if config.novel_views else None, numbers)
+    text = labels = None
+    if requirements.tokenize is not None:
+        text = requirements.tokenize([sample.caption for sample in samples])
+        text = Text(np.asarray(text.tokens, np.int32), np.asarray(text.mask, bool))
+    if requirements.labels:
+        labels = np.asarray([sample.label for sample in samples], np.int32)
+    return Batch(
+        inputs=views(slice(0, inputs)),
+        targets=views(slice(inputs, None)) if config.novel_views else None,
+        record=np.asarray([sample.record for sample in samples], np.int32),
+        text=text,
+        labels=labels,
+    )
+
+
+def _stack_maps(maps: list[Maps], shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the maps of all samples, NaN where a view has none."""
+    stacked = np.full(shape, np.nan, np.float32)
+    for number, views in enumerate(maps):
+        for view, values in enumerate(views):
+            if values is not None:
+                stacked[number, view] = values
+    return stacked
 
 
 def _check(config: DataConfig, process_count: int) -> None:
@@ -157,6 +197,8 @@ def _check(config: DataConfig, process_count: int) -> None:
     for path, weight in config.sources:
         if not 0 < weight < float("inf"):
             raise UserError(f"data.sources gives {path} the share {weight}; it must be positive")
+    if not all(config.labels) or len(set(config.labels)) < len(config.labels):
+        raise UserError(f"data.labels names {', '.join(map(repr, config.labels))}; each needs a name of its own")
     for name in ("noisy_frames", "novel_frames"):
         window = getattr(config.scene_limits, name)
         if window is not None and not 0 <= window[0] <= window[1]:
@@ -170,6 +212,7 @@ def _ranges(config: DataConfig) -> Iterator[tuple[str, float, float, float]]:
     yield "background", config.background, 0.0, 1.0
     yield "random_background", config.random_background, 0.0, 1.0
     yield "scene_extent", config.scene_extent, 1e-3, 1e3
+    yield "view_choice.steepest", config.view_choice.steepest, 0.0, 90.0
     yield "augmentation.flip", config.augmentation.flip, 0.0, 1.0
     yield "augmentation.roll", config.augmentation.roll, 0.0, 180.0
     yield "augmentation.crop", config.augmentation.crop, 0.1, 1.0

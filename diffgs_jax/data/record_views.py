@@ -14,7 +14,7 @@ from diffgs_jax.geometry import Cameras
 def decode_views(
     record: Record, resolution: int, selection: Sequence[int] | None = None
 ) -> UInt8[np.ndarray, "n s s 4"]:
-    """Returns the pictures as RGBA, colours multiplied by their alpha.
+    """Returns the images as RGBA, colours multiplied by their alpha.
 
     Args:
         record: what to decode.
@@ -22,15 +22,15 @@ def decode_views(
         selection: which views; all by default.
 
     Raises:
-        DataError: if a picture cannot be decoded or is not square, with the record's name and the view's number.
+        DataError: if an image cannot be decoded or is not square, with the record's name and the view's number.
     """
-    pictures = []
+    images = []
     for view in range(len(record.images)) if selection is None else selection:
         try:
-            pictures.append(decode_premultiplied(record.images[view], resolution))
+            images.append(decode_premultiplied(record.images[view], resolution))
         except DataError as error:
             raise DataError(f"record {record.uid}, view {view}: {error}") from None
-    return np.stack(pictures)
+    return np.stack(images)
 
 
 def load_views(
@@ -46,7 +46,7 @@ def load_views(
         background: grey level in [0, 1] under transparent pixels.
 
     Raises:
-        DataError: if a picture cannot be decoded.
+        DataError: if an image cannot be decoded.
     """
     images, alphas = composite(decode_views(record, resolution), background)
     return images, alphas, record.cameras

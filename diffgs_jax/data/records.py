@@ -1,6 +1,7 @@
 """What is stored of one object or scene, as bytes (msgpack)."""
 
-from typing import Any, Literal, NamedTuple
+import pathlib
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgpack
 import numpy as np
@@ -13,10 +14,10 @@ _VERSION = 1
 
 
 class EncodedMap(NamedTuple):
-    """A further picture of every view: depth, normals.
+    """A further image of every view: depth, normals.
 
     Attributes:
-        views: one encoded picture for each view.
+        views: one encoded image for each view.
         meaning: how to read its values, for example `{"kind": "planar z", "scale": 0.001, "invalid": 0}` or
             `{"kind": "normal", "axes": "world"}`.
     """
@@ -31,7 +32,7 @@ class Record(NamedTuple):
     Attributes:
         uid: unique in its dataset.
         domain: an object is in the object frame.
-        images: n encoded square RGB or RGBA pictures.
+        images: n encoded square RGB or RGBA images.
         cameras: `[n]`, numpy float32.
         maps: by name.
         caption: a description in words, where there is one.
@@ -53,11 +54,50 @@ class Record(NamedTuple):
     source: str = ""
 
 
+@runtime_checkable
+class RecordSource(Protocol):
+    """Records of one side of the split in a fixed order, read one at a time from any thread.
+
+    Attributes:
+        path: the folder they are in.
+        uids: their names, in order.
+        damaged: what is wrong with each part of it that cannot be read, by the part's number.
+    """
+
+    path: pathlib.Path
+    uids: list[str]
+    damaged: dict[int, str]
+
+    def __len__(self) -> int:
+        """Returns how many records there are."""
+        ...
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads one record.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        ...
+
+    def place(self, index: int) -> str:
+        """Returns a record's name and where it is kept, for messages."""
+        ...
+
+    def records_of(self, shard: int) -> range:
+        """Returns the numbers of the records in a part."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what tells these records from others: `records`, `record_names` and `shard_bytes`."""
+        ...
+
+
 def encode_record(record: Record) -> bytes:
     """Returns the record as bytes.
 
     Raises:
-        DataError: if its pictures and cameras are not equally many.
+        DataError: if its images and cameras are not equally many.
     """
     _check_counts(record)
     fields = record._asdict()
@@ -90,10 +130,10 @@ def decode_record(encoded: bytes) -> Record:
 def _check_counts(record: Record) -> None:
     views = len(record.images)
     if record.cameras.camera_to_world.shape != (views, 4, 4) or record.cameras.intrinsics.shape != (views, 4):
-        raise DataError(f"record {record.uid} has {views} pictures but not as many cameras")
+        raise DataError(f"record {record.uid} has {views} images but not as many cameras")
     for name, one in record.maps.items():
         if len(one.views) != views:
-            raise DataError(f"record {record.uid} has {views} pictures but {len(one.views)} of its map {name}")
+            raise DataError(f"record {record.uid} has {views} images but {len(one.views)} of its map {name}")
 
 
 def _array_bytes(array: Float[np.ndarray, "..."]) -> bytes:

@@ -9,7 +9,11 @@ from diffgs_jax.data.mixing import Sources
 from diffgs_jax.errors import UserError
 
 _FREE = {"path", "sources", "cache_gigabytes", "threads", "prefetch", "max_bad_records"}
-"""Settings that decide how batches are read, or where from, but not what is in them."""
+"""Settings that decide how batches are read, or where from, but not what is in them.
+
+The maps and texts that batches have besides follow from the model, whose settings a run's folder guards. (Reading depth
+was a setting of the data once: states of then have `depth`, which means nothing now.)
+"""
 
 
 def identity(config: DataConfig, sources: Sources) -> dict[str, Any]:

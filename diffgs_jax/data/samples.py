@@ -6,20 +6,23 @@ So a record that cannot be used is met again at its next turn, and replaced by t
 
 import logging
 import threading
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from diffgs_jax.data.augmentation import change_cameras, change_depths, change_pictures, draw_change
+from diffgs_jax.data.augmentation import Maps, change_cameras, change_images, change_maps, change_normals, draw_change
 from diffgs_jax.data.config import CameraAugmentation, DataConfig
-from diffgs_jax.data.images import Pictures
+from diffgs_jax.data.images import Images
+from diffgs_jax.data.maps import normals_from_codes
 from diffgs_jax.data.mixing import Sources
 from diffgs_jax.data.reading import RecordReader
 from diffgs_jax.data.scene_frame import to_scene_frame
 from diffgs_jax.data.view_selection import NoViewsWithinLimits, ViewCounts, choose_views
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, Cameras, turn_to_azimuth_zero
+from diffgs_jax.models import MapName
 
 _log = logging.getLogger(__name__)
 
@@ -31,27 +34,38 @@ class Sample(NamedTuple):
     """Views of one record: condition views, then noisy, then novel ones.
 
     Attributes:
-        pictures: one for each view, `[s, s, 4]`, colours multiplied by their alpha.
+        images: one for each view, `[s, s, 4]`, colours multiplied by their alpha.
         cameras: `[v]`, float32, in the frame the network sees.
         domain: `OBJECT` or `SCENE`.
         record: its number, counted through all sources.
-        background: RGB in [0, 1] that the pictures are to be seen on.
+        background: RGB in [0, 1] that the images are to be seen on.
         depths: one for each view, `[s, s]`, planar z in the units of the cameras; None where there is none.
+        normals: one for each view, `[s, s, 3]`, unit vectors in the world of the cameras; None where there is none.
+        caption: of the record, "" where nothing is said.
+        label: the class of the record, −1 for none.
     """
 
-    pictures: Pictures
+    images: Images
     cameras: Cameras
     domain: int
     record: int
     background: Float[np.ndarray, "3"]
-    depths: list[Float[np.ndarray, "_ _"] | None]
+    depths: Maps
+    normals: Maps
+    caption: str
+    label: int
 
 
 class Samples:
     """Samples by their position; safe to use from several threads."""
 
-    def __init__(self, config: DataConfig, sources: Sources):
+    def __init__(self, config: DataConfig, sources: Sources, maps: Collection[MapName] = ()):
         """Counts what damaged shards have lost already.
+
+        Args:
+            config: how samples are made.
+            sources: of what.
+            maps: which maps are read.
 
         Raises:
             DataError: if that is more than `max_bad_records`.
@@ -60,9 +74,8 @@ class Samples:
         self.counts = ViewCounts(config.condition_views, config.noisy_views, config.novel_views)
         self._augmented = config.augmentation != CameraAugmentation()
         resampled = config.augmentation.roll > 0 or config.augmentation.crop < 1
-        self._reader = RecordReader(
-            None if resampled else config.resolution, config.cache_gigabytes, depth=config.depth
-        )
+        size = None if resampled else config.resolution
+        self._reader = RecordReader(size, config.cache_gigabytes, maps=maps, labels=config.labels)
         self._bad: set[tuple[int, int]] = set()
         self._outside_limits: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
@@ -114,19 +127,23 @@ class Samples:
         limits = config.object_limits if record.domain == OBJECT else config.scene_limits
         random = np.random.default_rng([config.seed, position])
         try:
-            chosen = choose_views(np.asarray(record.cameras.camera_to_world), self.counts, limits, random)
+            stored = np.asarray(record.cameras.camera_to_world)
+            chosen = choose_views(stored, self.counts, limits, random, config.view_choice)
         except DataError as error:
             raise type(error)(f"{record.place}: {error}") from None
         views = record.views(chosen.tolist())
-        pictures, depths = [view.picture for view in views], [view.depth for view in views]
+        images, depths = [view.image for view in views], [view.depth for view in views]
+        normals = [None if view.normals is None else normals_from_codes(view.normals) for view in views]
 
         poses, intrinsics = (np.asarray(array)[chosen] for array in record.cameras)
+        before = poses[0]
         if record.domain == OBJECT:
             poses = turn_to_azimuth_zero(poses, poses[0])
         else:
             inputs = self.counts.condition + self.counts.noisy
             poses, scale = to_scene_frame(poses, inputs, frame=config.scene_frame, extent=config.scene_extent)
             depths = [None if depth is None else depth * np.float32(scale) for depth in depths]
+        normals = _turn(normals, before, poses[0])
         cameras = Cameras(poses, intrinsics)
 
         # Draws of their own, so that what is switched on here leaves the choice of views alone.
@@ -136,10 +153,13 @@ class Samples:
             background = random.random(3, np.float32)
         if self._augmented:
             change = draw_change(config.augmentation, len(chosen), record.domain, random)
-            pictures = change_pictures(change, pictures, intrinsics, config.resolution)
-            depths = change_depths(change, depths, intrinsics, config.resolution)
+            images = change_images(change, images, intrinsics, config.resolution)
+            depths = change_maps(change, depths, intrinsics, config.resolution)
+            normals = change_normals(change, normals, intrinsics, config.resolution, record.domain)
             cameras = change_cameras(change, cameras, record.domain)
-        return Sample(pictures, cameras, record.domain, self.sources.first[source] + index, background, depths)
+        number = self.sources.first[source] + index
+        about = record.caption, record.label
+        return Sample(images, cameras, record.domain, number, background, depths, normals, *about)
 
     def _report_bad(self, source: int, index: int, error: DataError) -> None:
         with self._lock:
@@ -166,3 +186,9 @@ class Samples:
         with self._lock:  # other threads may be adding to it
             known = sorted(records)
         return [self.sources.stores[source].uids[index] for source, index in known]
+
+
+def _turn(normals: Maps, before: Float[np.ndarray, "4 4"], after: Float[np.ndarray, "4 4"]) -> Maps:
+    """Turns normals as the world was turned: a camera's pose before and after says how."""
+    turn = after[:3, :3].astype(np.float64) @ np.linalg.inv(before[:3, :3].astype(np.float64))
+    return [None if one is None else (one @ turn.T).astype(np.float32) for one in normals]

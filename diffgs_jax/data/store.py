@@ -203,7 +203,7 @@ def write_store(
 
 
 def _write_shard(file: pathlib.Path, records: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
-    # A group of one makes random access read no more than its record; the pictures are compressed already.
+    # A group of one makes random access read no more than its record; the images are compressed already.
     writer = ArrayRecordWriter(str(file), "group_size:1,uncompressed")
     for _, encoded in records:
         writer.write(encoded())

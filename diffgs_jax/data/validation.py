@@ -1,6 +1,6 @@
 """What every record must be, checked before it is stored: each fault is one line that names record and view.
 
-`validate_record` is the whole check. It decodes every picture, so it belongs where records are made; a training run
+`validate_record` is the whole check. It decodes every image, so it belongs where records are made; a training run
 that reads a checked store does not need it.
 """
 
@@ -20,17 +20,17 @@ _FOCAL = 0.2, 50.0
 _ASPECT = 2.0
 
 
-def validate_record(record: Record, *, views: int | None = None, pictures: bool = True) -> None:
+def validate_record(record: Record, *, views: int | None = None, images: bool = True) -> None:
     """Checks a record.
 
     Args:
         record: what a source made.
         views: how many there must be, where that is known.
-        pictures: also decode every picture and map.
+        images: also decode every image and map.
 
     Raises:
         DataError: for a wrong count or a missing view; a pose that is not finite, left-handed or not rigid; absurd
-            intrinsics; a picture or map that is unreadable or not square; an object's view of which nothing is visible.
+            intrinsics; an image or map that is unreadable or not square; an object's view of which nothing is visible.
     """
     try:
         _check_counts(record, views)
@@ -38,9 +38,9 @@ def validate_record(record: Record, *, views: int | None = None, pictures: bool 
             check_pose(pose, f"view {view}")
         for view, intrinsics in enumerate(np.asarray(record.cameras.intrinsics, np.float64)):
             check_intrinsics(intrinsics, f"view {view}")
-        if pictures:
+        if images:
             for view, encoded in enumerate(record.images):
-                _check_picture(encoded, f"view {view}", is_object=record.domain == "object")
+                _check_image(encoded, f"view {view}", is_object=record.domain == "object")
             for name, one in record.maps.items():
                 _check_map(name, one)
     except DataError as error:
@@ -72,14 +72,14 @@ def check_pose(camera_to_world: Float[np.ndarray, "4 4"], name: str) -> None:
 
 
 def check_intrinsics(intrinsics: Float[np.ndarray, "4"], name: str) -> None:
-    """Checks that normalised intrinsics can be those of a square picture.
+    """Checks that normalised intrinsics can be those of a square image.
 
     Args:
         intrinsics: (fx, fy, cx, cy) as fractions of width and height.
         name: of the view, for the message.
 
     Raises:
-        DataError: if they are not finite, the focal length is no lens's, or the centre lies outside the picture.
+        DataError: if they are not finite, the focal length is no lens's, or the centre lies outside the image.
     """
     fx, fy, cx, cy = (float(value) for value in intrinsics)
     absurd = not np.isfinite([fx, fy, cx, cy]).all() or not (0 <= cx <= 1 and 0 <= cy <= 1)
@@ -93,7 +93,7 @@ def _check_counts(record: Record, views: int | None) -> None:
         raise DataError("it has no views")
     poses, intrinsics = (np.shape(array) for array in record.cameras)
     if poses != (found, 4, 4) or intrinsics != (found, 4):
-        raise DataError(f"{found} pictures, but cameras of shapes {poses} and {intrinsics}")
+        raise DataError(f"{found} images, but cameras of shapes {poses} and {intrinsics}")
     if views is not None and found != views:
         raise DataError(f"{found} views where there must be {views}")
     for view, encoded in enumerate(record.images):
@@ -101,16 +101,16 @@ def _check_counts(record: Record, views: int | None) -> None:
             raise DataError(f"view {view} is missing")
     for name, one in record.maps.items():
         if len(one.views) != found:
-            raise DataError(f"{found} pictures, but {len(one.views)} of its map {name}")
+            raise DataError(f"{found} images, but {len(one.views)} of its map {name}")
 
 
-def _check_picture(encoded: bytes, name: str, *, is_object: bool) -> None:
+def _check_image(encoded: bytes, name: str, *, is_object: bool) -> None:
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            picture.load()
-            size, alpha = picture.size, picture.getchannel("A").getextrema() if "A" in picture.getbands() else None
+        with Image.open(io.BytesIO(encoded)) as image:
+            image.load()
+            size, alpha = image.size, image.getchannel("A").getextrema() if "A" in image.getbands() else None
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise DataError(f"{name} is an unreadable picture: {error}") from None
+        raise DataError(f"{name} is an unreadable image: {error}") from None
     if size[0] != size[1]:
         raise DataError(f"{name} is {size[0]}×{size[1]}; views must be square")
     if is_object and alpha is not None and not alpha[1]:
@@ -120,7 +120,7 @@ def _check_picture(encoded: bytes, name: str, *, is_object: bool) -> None:
 def _check_map(name: str, one: EncodedMap) -> None:
     for view, encoded in enumerate(one.views):
         try:
-            with Image.open(io.BytesIO(encoded)) as picture:
-                picture.load()
+            with Image.open(io.BytesIO(encoded)) as image:
+                image.load()
         except Exception as error:  # Pillow's decoders raise many kinds
             raise DataError(f"view {view} has an unreadable map {name}: {error}") from None

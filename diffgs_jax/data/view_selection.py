@@ -4,6 +4,7 @@ DiffusionGS (Cai et al. 2025, scene-object mixed training) asks that views overl
 noisy and the condition view is at most θ₁ and between every noisy and every novel view at most θ₂ (eq. 9); the cosine
 between the viewing directions of a noisy and the condition view is at least cos φ₁, and of a novel and the condition
 view at least cos φ₂ (eq. 10). Viewing directions are the cameras' z axes; positions are seen from the object's centre.
+`ViewChoice` names other ways.
 """
 
 from typing import NamedTuple
@@ -11,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diffgs_jax.data.config import ObjectViewLimits, SceneViewLimits
+from diffgs_jax.data.config import ObjectViewLimits, SceneViewLimits, ViewChoice
+from diffgs_jax.data.even_views import even_sets
 from diffgs_jax.errors import DataError
 
 _ROUNDS, _DRAWS = 8, 32
 _CLUSTERS = 256
 _TOLERANCE = 1e-9
+_LIMITED = ViewChoice()
 
 
 class NoViewsWithinLimits(DataError):
@@ -50,11 +53,13 @@ def choose_views(
     counts: ViewCounts,
     limits: ObjectViewLimits | SceneViewLimits,
     random: np.random.Generator,
+    choice: ViewChoice = _LIMITED,
 ) -> Int[np.ndarray, "v"]:
     """Draws distinct views: first the condition views, then the noisy, then the novel ones.
 
-    Sets are drawn at random until one is within the limits; then sets of views that lie close together are tried, which
-    finds what random draws miss when the limits are tight. Every set that is returned is within the limits.
+    By default, sets are drawn at random until one is within the limits; then sets of views that lie close together are
+    tried, which finds what random draws miss when the limits are tight. Every set that is returned is within the
+    limits.
 
     Args:
         camera_to_world: poses of all the record's views; of an object in the object frame, of a scene in the order of
@@ -62,6 +67,7 @@ def choose_views(
         counts: how many views of each part.
         limits: for objects or for scenes.
         random: where the draws come from; equal states give equal choices.
+        choice: how they are chosen.
 
     Raises:
         DataError: if there are fewer views than a sample needs.
@@ -70,7 +76,9 @@ def choose_views(
     available, needed = len(camera_to_world), sum(counts)
     if available < needed:
         raise DataError(f"only {available} views of the {needed} a sample needs")
-    if limits == type(limits)():
+    if choice.kind == "even" and isinstance(limits, ObjectViewLimits):
+        return _even(camera_to_world, counts, random, choice.steepest)
+    if choice.kind == "random" or limits == type(limits)():
         return random.choice(available, needed, replace=False)
     poses = np.asarray(camera_to_world, np.float64)
     allowed, distance = _object(poses, limits) if isinstance(limits, ObjectViewLimits) else _scene(poses, limits)
@@ -82,6 +90,16 @@ def choose_views(
     if chosen is None:
         raise NoViewsWithinLimits(f"no {needed} of its {available} views are within the limits {limits}")
     return chosen
+
+
+def _even(poses: np.ndarray, counts: ViewCounts, random: np.random.Generator, steepest: float) -> np.ndarray:
+    inputs = counts.condition + counts.noisy
+    sets = even_sets(poses, inputs, steepest=steepest)
+    if not len(sets):
+        raise NoViewsWithinLimits(f"its {len(poses)} views have no {inputs} of different azimuth below {steepest}°")
+    chosen = sets[random.integers(len(sets))]
+    others = np.setdiff1d(np.arange(len(poses)), chosen)
+    return np.concatenate([chosen, random.choice(others, counts.novel, replace=False)])
 
 
 def _object(poses: np.ndarray, limits: ObjectViewLimits) -> tuple[_Allowed, np.ndarray]:

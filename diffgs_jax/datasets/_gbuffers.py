@@ -29,7 +29,7 @@ class GBuffer(NamedTuple):
     """One view.
 
     Attributes:
-        encoded: its picture's file.
+        encoded: its image's file.
         pixels: RGBA of it.
         camera: its JSON.
         depth: planar z, dataset units; what is not finite or positive is invalid. None if maps are not wanted.
@@ -68,7 +68,7 @@ def gbuffer_record(uid: str, views: Sequence[int], read: Callable[[int], GBuffer
             buffer.encoded if unchanged else encode_picture(shrink(buffer.pixels, options.size), options.quality)
         )
         if buffer.depth.shape != buffer.pixels.shape[:2]:
-            raise DataError(f"view {view}: depth of {buffer.depth.shape}, picture of {buffer.pixels.shape[:2]}")
+            raise DataError(f"view {view}: depth of {buffer.depth.shape}, image of {buffer.pixels.shape[:2]}")
         depth = _clean(buffer.depth, buffer.pixels[..., 3], pose)
         poses.append(pose)
         intrinsics.append([focal, focal, 0.5, 0.5])

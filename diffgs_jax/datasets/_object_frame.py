@@ -39,8 +39,8 @@ def frame_from_silhouettes(
     """Returns (offset, scale) that bring the visual hull into the object frame: `(points + offset) * scale`.
 
     The hull is what is inside the silhouettes of all views, carved out of a grid that is drawn twice, the second time
-    around what was found. A grid point stands for its cell, or what is thinner than one would be lost. What a
-    picture's edge cuts off is not known, so it does not speak against a point there.
+    around what was found. A grid point stands for its cell, or what is thinner than one would be lost. What an
+    image's edge cuts off is not known, so it does not speak against a point there.
 
     Args:
         masks: one for each view, of any size.
@@ -114,7 +114,7 @@ def _inside(points: np.ndarray, reach: float, outside: Sequence[np.ndarray], cam
     for distance, pose, intrinsics in zip(outside, cameras.camera_to_world, cameras.intrinsics, strict=True):
         places, depth = project_points(points, pose, intrinsics)
         size = np.asarray(distance.shape[::-1])
-        # Outside the picture the nearest pixel of its edge answers.
+        # Outside the image the nearest pixel of its edge answers.
         pixels = look_up(distance, np.clip(places, 0.5 / size, 1 - 0.5 / size), np.inf)
         votes += (depth > 0) & (pixels <= reach * float(intrinsics[0]) * size[0] / np.maximum(depth, 1e-12))
     return votes / len(outside)

@@ -1,46 +1,45 @@
-"""Says in one line whether the poses of a dataset make sense.
+"""Whether the poses of a dataset make sense, in one line."""
 
-    python -m diffgs_jax.datasets.check data/my_capture
-
-PATH is a record store or any dataset that `scripts/convert_dataset.py` reads. Where there is depth, each view's is
-unprojected into the others; else the silhouettes of objects are compared with their visual hull, and features of scenes
-with their epipolar lines. Exit code 0: they make sense; 1: they do not, or a record is bad; 2: nothing to check.
-"""
-
-import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import NamedTuple
 
 import numpy as np
-import tyro
 
-from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.store import INDEX, RecordStore, read_index
 from diffgs_jax.data.validation import validate_record
-from diffgs_jax.datasets import SourceName, open_source, recognise_source
 from diffgs_jax.datasets.consistency import Agreement, agreement
-from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.datasets.recognition import SourceName, open_source, recognise_source
+from diffgs_jax.errors import DataError, UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """What to check."""
+class Verdict(NamedTuple):
+    """What was found about a dataset.
 
-    path: Annotated[pathlib.Path, tyro.conf.Positional]
-    """A record store, or a dataset in its published layout."""
-    source: SourceName | None = None
-    """The layout; recognised by default."""
-    records: int = 8
-    """How many records are looked at: evenly spread in a store, the first of a published dataset."""
+    Attributes:
+        makes_sense: whether all the records looked at are sound and their poses make sense.
+        text: says so in one line, with a number.
+    """
+
+    makes_sense: bool
+    text: str
 
 
-def main(arguments: Arguments) -> bool:
-    """Prints the verdict and returns whether the poses make sense."""
+def check_poses(path: pathlib.Path, source: SourceName | None = None, *, most: int = 8) -> Verdict:
+    """Looks whether the views of some records agree about one world each (`agreement`).
+
+    Args:
+        path: a record store, or a dataset in its published layout.
+        source: the layout; recognised by default.
+        most: how many records are looked at: evenly spread in a store, the first of a published dataset.
+
+    Raises:
+        UserError: if there is nothing to check, or a package is missing.
+    """
     found: list[tuple[str, Agreement]] = []
     bad: list[str] = []
-    for load in _records(arguments):
+    for load in _records(path, source, most):
         try:
             record = load()
             validate_record(record)
@@ -48,13 +47,11 @@ def main(arguments: Arguments) -> bool:
         except DataError as error:
             bad.append(" ".join(str(error).split()))
     if not found and not bad:
-        raise UserError(f"{arguments.path} holds no record")
-    verdict = _verdict(found, bad)
-    print(f"{arguments.path}: {verdict}")
-    return not bad and all(one.makes_sense for _, one in found)
+        raise UserError(f"{path} holds no record")
+    return Verdict(not bad and all(one.makes_sense for _, one in found), _text(found, bad))
 
 
-def _verdict(found: list[tuple[str, Agreement]], bad: list[str]) -> str:
+def _text(found: list[tuple[str, Agreement]], bad: list[str]) -> str:
     if bad:
         return f"{len(bad)} of {len(bad) + len(found)} records are bad, the first: {bad[0]}"
     wrong = [(uid, one) for uid, one in found if not one.makes_sense]
@@ -68,18 +65,17 @@ def _verdict(found: list[tuple[str, Agreement]], bad: list[str]) -> str:
     return f"the poses make sense: at least {100 * one.score:.1f} % {one.what} ({len(found)} records)"
 
 
-def _records(arguments: Arguments) -> Iterator[Callable[[], Record]]:
-    path = arguments.path
+def _records(path: pathlib.Path, source: SourceName | None, most: int) -> Iterator[Callable[[], Record]]:
     if not path.exists():
         raise UserError(f"there is no {path}")
-    if arguments.source is None and (path / INDEX).is_file() and _is_store(path):
-        yield from _stored(path, arguments.records)
+    if source is None and (path / INDEX).is_file() and _is_store(path):
+        yield from _stored(path, most)
         return
-    source = arguments.source or recognise_source(path)
+    source = source or recognise_source(path)
     if source is None:
         raise UserError(f"{path} is neither a record store nor a dataset in a known layout; name it with --source")
     items = open_source(source, path).items
-    for _ in range(arguments.records):
+    for _ in range(most):
         item = next(items, None)
         if item is None:
             return
@@ -101,9 +97,3 @@ def _stored(path: pathlib.Path, most: int) -> Iterator[Callable[[], Record]]:
     for place in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)) if places else []:
         store, number = places[place]
         yield lambda store=store, number=number: store[number]
-
-
-if __name__ == "__main__":
-    with report_errors():
-        if not main(parse_options(Arguments, prog="python -m diffgs_jax.datasets.check", description=__doc__)):
-            raise SystemExit(1)

@@ -25,7 +25,7 @@ _GRID = 40
 _SIDE = 128
 _NEIGHBOURS = 4
 _EPIPOLAR = 0.01
-"""How far from its epipolar line a match may be, as a fraction of the picture's side."""
+"""How far from its epipolar line a match may be, as a fraction of the image's side."""
 _LEAST_MATCHES = 30
 
 
@@ -115,7 +115,7 @@ def _silhouette_agreement(alphas: list[np.ndarray], cameras: Cameras) -> Agreeme
     for view, distance in enumerate(outside):
         places, depth = project_points(grid, poses[view], intrinsics[view])
         pixels = cell * float(intrinsics[view][0]) * _SIDE / np.maximum(depth, 1e-6)
-        # A point that the picture's edge cuts off is not known to be outside.
+        # A point that the image's edge cuts off is not known to be outside.
         edge = np.clip(places, 0.5 / _SIDE, 1 - 0.5 / _SIDE)
         kept &= (depth > 0) & (look_up(distance, edge, np.inf) <= pixels / 2)
         seen.append((places, pixels))
@@ -153,8 +153,8 @@ def _feature_agreement(record: Record) -> Agreement:
 
 
 def _features(cv2: Any, encoded: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    with Image.open(io.BytesIO(encoded)) as picture:
-        gray = np.asarray(picture.convert("L"))
+    with Image.open(io.BytesIO(encoded)) as image:
+        gray = np.asarray(image.convert("L"))
     found, descriptors = cv2.SIFT_create(nfeatures=1500).detectAndCompute(gray, None)
     places = np.asarray([one.pt for one in found], np.float64).reshape(-1, 2)
     # OpenCV counts from the first pixel's centre.
@@ -172,7 +172,7 @@ def _matches(cv2: Any, first: tuple, second: tuple) -> tuple[np.ndarray, np.ndar
 
 
 def _on_epipolar_lines(first: np.ndarray, second: np.ndarray, cameras: Cameras, pair: tuple[int, int]) -> np.ndarray:
-    """Returns which matches the poses allow: |xᵀ E x'| small in pictures' units, and depths positive."""
+    """Returns which matches the poses allow: |xᵀ E x'| small in images' units, and depths positive."""
     poses = [np.asarray(cameras.camera_to_world[view], np.float64) for view in pair]
     intrinsics = [np.asarray(cameras.intrinsics[view], np.float64) for view in pair]
     rays = [

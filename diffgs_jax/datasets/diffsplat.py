@@ -93,5 +93,5 @@ def _decode_sixteen_bits(data: bytes, name: str) -> np.ndarray:
     cv2 = opencv()
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 4:
-        raise DataError(f"{name} is no readable 16-bit RGBA picture")
+        raise DataError(f"{name} is no readable 16-bit RGBA image")
     return pixels[..., [2, 1, 0, 3]].astype(np.float32) / np.float32(65535)

@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:
-    """How published pictures become a record's views."""
+    """How published images become a record's views."""
 
     size: int = 0
     """Height and width of the views, pixels; 0 keeps the published resolution. Views are never enlarged."""

@@ -25,6 +25,8 @@ class Views(NamedTuple):
         background: `[b, 3]` RGB in [0, 1] that a sample's images are on, or None where it is the model's own.
         depths: `[b, v, h, w]` z along the camera's axis of what is seen first, world units, NaN where it is not known
             or nothing is there; None if no view has any.
+        normals: `[b, v, h, w, 3]` unit vectors, outward from the surface that is seen first, in the axes of the
+            cameras' world, NaN where they are not known or nothing is there; None if no view has any.
     """
 
     images: Float[Array | np.ndarray, "b v h w 3"]
@@ -34,3 +36,4 @@ class Views(NamedTuple):
     alphas: Float[Array | np.ndarray, "b v h w"] | None = None
     background: Float[Array | np.ndarray, "b 3"] | None = None
     depths: Float[Array | np.ndarray, "b v h w"] | None = None
+    normals: Float[Array | np.ndarray, "b v h w 3"] | None = None

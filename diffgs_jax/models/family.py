@@ -10,7 +10,7 @@ Everything else of the library sees a family through this file. One family reach
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -169,7 +169,9 @@ class Requirements:
         image_multiple: the sides of images are multiples of this, pixels.
         background: grey level in [0, 1] that images must be on; None if any will do.
         maps: of records, read in training.
-        tokenize: from a caption to its tokens, equally many for every caption; None for families without text.
+        tokenize: from captions to their tokens, equally many for every caption and every call, with the mask of those
+            that are no padding; called from several threads. A record without a caption has "". None for families
+            without text.
         labels: whether classes of records are read in training.
         condition_views: least and most posed views that a request gives.
         prompt: whether a request has a prompt.
@@ -182,7 +184,7 @@ class Requirements:
     image_multiple: int = 1
     background: float | None = None
     maps: tuple[MapName, ...] = ()
-    tokenize: Callable[[str], Int32[np.ndarray, "n"]] | None = None
+    tokenize: Callable[[Sequence[str]], Text] | None = None
     labels: bool = False
     condition_views: tuple[int, int] = (0, 0)
     prompt: Literal["none", "optional", "required"] = "none"

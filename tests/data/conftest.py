@@ -1,26 +1,8 @@
-import io
-
-import numpy as np
 import pytest
-from PIL import Image
+from numbered_records import numbered_record as _numbered_record
 
-from diffgs_jax.data.records import Record, encode_record
+from diffgs_jax.data.records import encode_record
 from diffgs_jax.data.store import write_store
-from diffgs_jax.synthesis.meshes.viewpoints import random_viewpoints
-
-
-def _flat_picture(color, size=8):
-    file = io.BytesIO()
-    Image.fromarray(np.broadcast_to(np.asarray(color, np.uint8), (size, size, len(color))).copy()).save(file, "PNG")
-    return file.getvalue()
-
-
-def _numbered_record(number, views=8, **fields):
-    """A record whose pictures tell which they are: red is 10 × record, green is 20 × view."""
-    uid = f"thing/{number:03d}"
-    images = [_flat_picture((10 * number, 20 * view, 255, 255)) for view in range(views)]
-    defaults = {"uid": uid, "domain": "object", "images": images, "cameras": random_viewpoints(uid, views)}
-    return Record(**{**defaults, **fields})
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffgs_jax.data import CameraAugmentation
-from diffgs_jax.data.augmentation import change_cameras, change_depths, change_pictures, draw_change
+from diffgs_jax.data.augmentation import change_cameras, change_images, change_maps, change_normals, draw_change
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at, turn_to_azimuth_zero
 
 SIZE = 160
@@ -66,7 +66,7 @@ def test_points_are_where_the_changed_camera_sees_them(domain, settings):
     if domain == SCENE:  # seen from the first camera, two metres ahead
         points = POINTS + [0.0, 0.0, 2.2]
     change = draw_change(settings, 5, domain, np.random.default_rng(1))
-    pictures = change_pictures(change, paint(cameras, points), cameras.intrinsics, SIZE // 2)
+    pictures = change_images(change, paint(cameras, points), cameras.intrinsics, SIZE // 2)
     after = change_cameras(change, cameras, domain)
     world = points.copy()
     if settings.flip:
@@ -94,7 +94,7 @@ def test_depth_is_what_the_changed_camera_measures(settings):
     normal, offset = np.asarray([0.9, 0.3, 0.2]), -0.4
     change = draw_change(settings, 5, OBJECT, np.random.default_rng(1))
     depths = [*plane_depths(cameras, SIZE, normal, offset)]
-    found = change_depths(change, [*depths[:4], None], cameras.intrinsics, SIZE // 2)
+    found = change_maps(change, [*depths[:4], None], cameras.intrinsics, SIZE // 2)
     assert found[4] is None
     mirrored = normal * [1.0, -1.0, 1.0] if settings.flip else normal
     expected = plane_depths(change_cameras(change, cameras, OBJECT), SIZE // 2, mirrored, offset)[:4]
@@ -104,6 +104,44 @@ def test_depth_is_what_the_changed_camera_measures(settings):
     # A stored pixel's centre is at most half its diagonal from where it is looked up.
     slope = np.abs(np.diff(depths, axis=1)).max() + np.abs(np.diff(depths, axis=2)).max()
     assert np.abs(found - expected)[known].max() <= 0.6 * slope
+
+
+def sphere_normals(cameras, center, size):
+    """A sphere of radius 0.8: the normal is where a pixel's ray meets it first, seen from its centre."""
+    centers = (np.arange(size) + 0.5) / size
+    found = []
+    for pose, (fx, fy, cx, cy) in zip(np.asarray(cameras.camera_to_world, np.float64), cameras.intrinsics, strict=True):
+        x, y = np.meshgrid((centers - cx) / fx, (centers - cy) / fy)
+        rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ pose[:3, :3].T
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        start = pose[:3, 3] - center
+        along = rays @ start
+        inside = along**2 - start @ start + 0.8**2
+        distance = -along - np.sqrt(np.where(inside > 0, inside, np.nan))
+        found.append(((start + distance[..., None] * rays) / 0.8).astype(np.float32))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("domain", [OBJECT, SCENE])
+@pytest.mark.parametrize("settings", [CameraAugmentation(), CameraAugmentation(flip=1.0, roll=15.0, crop=0.9)])
+def test_normals_are_those_that_the_changed_camera_sees(domain, settings):
+    cameras = some_cameras(domain)
+    center = np.asarray([0.1, 0.2, 0.0]) if domain == OBJECT else np.asarray([0.1, 0.0, 2.2])
+    change = draw_change(settings, 5, domain, np.random.default_rng(1))
+    normals = sphere_normals(cameras, center, SIZE)
+    found = change_normals(change, [*normals[:4], None], cameras.intrinsics, SIZE // 2, domain)
+    assert found[4] is None
+    if settings.flip:
+        center = center * ([1.0, -1.0, 1.0] if domain == OBJECT else [-1.0, 1.0, 1.0])
+    after = change_cameras(change, cameras, domain)
+    expected = sphere_normals(after, center, SIZE // 2)[:4]
+    found = np.stack(found[:4])
+    rays = center + 0.8 * expected - after.camera_to_world[:4, None, None, :3, 3]
+    facing = -np.sum(expected * rays, axis=-1) / np.linalg.norm(rays, axis=-1)
+    known = np.isfinite(found).all(axis=-1) & (facing > 0.5)  # at the silhouette a pixel spans many directions
+    assert known.mean() > 0.2
+    np.testing.assert_allclose(np.linalg.norm(found[known], axis=-1), 1.0, rtol=1e-5)
+    assert np.degrees(np.arccos(np.sum(found * expected, axis=-1)[known].clip(-1, 1))).max() < 2.0
 
 
 def test_the_first_camera_stays_where_the_network_expects_it():
@@ -120,7 +158,7 @@ def test_cameras_in_scenes_are_not_turned_and_no_settings_change_nothing():
     cameras = some_cameras(OBJECT)
     pictures = paint(cameras, POINTS)
     change = draw_change(CameraAugmentation(), 5, OBJECT, random)
-    for same, picture in zip(change_pictures(change, pictures, cameras.intrinsics, SIZE), pictures, strict=True):
+    for same, picture in zip(change_images(change, pictures, cameras.intrinsics, SIZE), pictures, strict=True):
         np.testing.assert_array_equal(same, picture)
     after = change_cameras(change, cameras, OBJECT)
     np.testing.assert_allclose(after.camera_to_world, cameras.camera_to_world, atol=1e-6)

@@ -67,7 +67,7 @@ DAMAGES = {
     "absurd intrinsics": absurd_intrinsics,
     "view 2 is missing": missing_view,
     "only 3 views of the 6": too_few_views,
-    "has 8 pictures but not as many cameras": wrong_count,
+    "has 8 images but not as many cameras": wrong_count,
 }
 
 
@@ -147,7 +147,7 @@ def test_a_bad_view_costs_only_the_samples_that_show_it(make_store, caplog, dama
     assert message in line and "record thing/005" in line and "00001-of-00003" in line and "view 2" in line
     spared = 0
     for expected, batch in zip(whole, found, strict=True):
-        images = np.concatenate([expected.inputs.images, expected.novel.images], axis=1)
+        images = np.concatenate([expected.inputs.images, expected.targets.images], axis=1)
         shows = (np.rint(images[:, :, 0, 0, 1] * 255 / 20) == 2).any(axis=1) & (expected.record == BAD)
         spared += ((expected.record == BAD) & ~shows).sum()
         np.testing.assert_array_equal(batch.record, np.where(shows, BAD + 1, expected.record))

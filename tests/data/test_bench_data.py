@@ -42,9 +42,9 @@ def test_the_dataloader_gets_the_very_same_samples(bench, tmp_path):
     for position in range(2):
         sample = dataset[position]
         assert (sample["inputs images"] == batch.inputs.images[position]).all()
-        assert (sample["novel alphas"] == batch.novel.alphas[position]).all()
-        assert (sample["novel camera_to_world"] == batch.novel.cameras.camera_to_world[position]).all()
-        assert sample["inputs images"].shape == (4, 16, 16, 3) and sample["novel images"].shape == (4, 16, 16, 3)
+        assert (sample["targets alphas"] == batch.targets.alphas[position]).all()
+        assert (sample["targets camera_to_world"] == batch.targets.cameras.camera_to_world[position]).all()
+        assert sample["inputs images"].shape == (4, 16, 16, 3) and sample["targets images"].shape == (4, 16, 16, 3)
 
 
 @pytest.mark.slow

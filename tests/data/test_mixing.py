@@ -20,6 +20,7 @@ from diffgs_jax.data.maps import encode_depth
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, SCENE, Cameras, look_at
+from diffgs_jax.models import Requirements
 
 
 def a_walk(views=8):
@@ -105,10 +106,10 @@ def test_scenes_come_in_the_scene_frame_and_opaque(scene_store):
         assert (
             (batch.inputs.domain == SCENE).all()
             and (batch.inputs.alphas == 1).all()
-            and (batch.novel.alphas == 1).all()
+            and (batch.targets.alphas == 1).all()
         )
-        poses = np.concatenate([batch.inputs.cameras.camera_to_world, batch.novel.cameras.camera_to_world], axis=1)
-        images = np.concatenate([batch.inputs.images, batch.novel.images], axis=1)
+        poses = np.concatenate([batch.inputs.cameras.camera_to_world, batch.targets.cameras.camera_to_world], axis=1)
+        images = np.concatenate([batch.inputs.images, batch.targets.images], axis=1)
         views = np.rint(images[:, :, 0, 0, 1] * 255 / 20).astype(int)
         for sample in range(2):
             stored = store[int(batch.record[sample])].cameras.camera_to_world[views[sample]]
@@ -127,7 +128,7 @@ def test_frames_of_a_scene_come_from_the_window(scene_store):
     limits = SceneViewLimits(noisy_frames=(1, 3), novel_frames=(0, 4))
     config = DataConfig(path=str(path), resolution=8, batch_size=3, threads=1, noisy_views=2, novel_views=1)
     for batch in take(dataclasses.replace(config, scene_limits=limits), 10):
-        images = np.concatenate([batch.inputs.images, batch.novel.images], axis=1)
+        images = np.concatenate([batch.inputs.images, batch.targets.images], axis=1)
         first = np.rint(images[:, :, 0, 0, 1] * 255 / 20).astype(int)
         frames = np.abs(first[:, 1:] - first[:, :1])
         assert (frames[:, :2] <= 3).all() and (frames[:, 2:] <= 4).all()
@@ -170,13 +171,15 @@ def test_depth_comes_in_the_units_of_the_cameras(tmp_path, numbered_record, numb
     config = DataConfig(sources=((str(tmp_path / "deep"), 1.0), (str(numbered_store()), 1.0)), resolution=8)
     config = dataclasses.replace(config, batch_size=4, threads=1)
     assert take(config, 1)[0].inputs.depths is None
+    depth = Requirements(makes="nothing", maps=("depth",))
     for gigabytes in (0.0, 1.0):
-        for batch in take(dataclasses.replace(config, depth=True, cache_gigabytes=gigabytes), 3):
-            depths = np.concatenate([batch.inputs.depths, batch.novel.depths], axis=1)
+        for batch in take(dataclasses.replace(config, cache_gigabytes=gigabytes), 3, requirements=depth):
+            assert batch.inputs.normals is None
+            depths = np.concatenate([batch.inputs.depths, batch.targets.depths], axis=1)
             assert depths.shape == (4, 6, 8, 8) and depths.dtype == np.float32
             is_scene = batch.inputs.domain == SCENE
             assert np.isnan(depths[~is_scene]).all() and np.isnan(depths[:, :, :4, :4]).all()
-            images = np.concatenate([batch.inputs.images, batch.novel.images], axis=1)
+            images = np.concatenate([batch.inputs.images, batch.targets.images], axis=1)
             views = np.rint(images[:, :, 0, 0, 1] * 255 / 20).astype(int)
             for sample in np.flatnonzero(is_scene):
                 _, scale = to_scene_frame(a_walk().camera_to_world[views[sample]], 4)

@@ -47,10 +47,10 @@ def test_shapes_and_flags(numbered_store):
     config = settings(numbered_store(), condition_views=2, noisy_views=3, novel_views=1)
     (batch,) = take(config, 1)
     assert batch.inputs.images.shape == (4, 5, 8, 8, 3) and batch.inputs.images.dtype == np.float32
-    assert batch.novel.images.shape == (4, 1, 8, 8, 3) and batch.novel.alphas.shape == (4, 1, 8, 8)
+    assert batch.targets.images.shape == (4, 1, 8, 8, 3) and batch.targets.alphas.shape == (4, 1, 8, 8)
     assert batch.inputs.cameras.camera_to_world.shape == (4, 5, 4, 4)
     np.testing.assert_array_equal(batch.inputs.is_condition, [[True, True, False, False, False]] * 4)
-    assert not batch.novel.is_condition.any()
+    assert not batch.targets.is_condition.any()
     assert batch.inputs.domain.dtype == np.int32 and batch.record.dtype == np.int32
 
 
@@ -58,8 +58,8 @@ def test_views_are_distinct_and_come_with_their_own_camera_turned_to_azimuth_zer
     path = numbered_store()
     store = open_store(path)
     for batch in take(settings(path), 6):
-        images = np.concatenate([batch.inputs.images, batch.novel.images], axis=1)
-        poses = np.concatenate([batch.inputs.cameras.camera_to_world, batch.novel.cameras.camera_to_world], axis=1)
+        images = np.concatenate([batch.inputs.images, batch.targets.images], axis=1)
+        poses = np.concatenate([batch.inputs.cameras.camera_to_world, batch.targets.cameras.camera_to_world], axis=1)
         views = view_numbers(images)
         np.testing.assert_array_equal(np.rint(images[:, :, 0, 0, 0] * 255 / 10), np.tile(batch.record[:, None], 6))
         for sample in range(4):
@@ -132,7 +132,7 @@ def test_batches_are_those_of_the_first_version(numbered_store):
     numbers, views = [], []
     for batch in take(settings(numbered_store()), 4):
         numbers.append(batch.record.tolist())
-        views.append(view_numbers(np.concatenate([batch.inputs.images, batch.novel.images], axis=1)).tolist())
+        views.append(view_numbers(np.concatenate([batch.inputs.images, batch.targets.images], axis=1)).tolist())
     assert numbers == FIRST_VERSION_RECORDS
     expected = [
         [np.random.default_rng([0, 4 * step + i]).choice(8, 6, replace=False).tolist() for i in range(4)]
@@ -159,6 +159,9 @@ def test_a_checkpoint_of_the_first_version_is_continued(numbered_store):
     rest = training_batches(settings(path))
     rest.set_state(state)
     assert_same(take(settings(path), 5)[3:], [next(rest), next(rest)])
+    # Reading depth was a setting of the data before it followed from the model.
+    for depth in (False, True):
+        training_batches(settings(path)).set_state({**state, "settings": state["settings"] | {"depth": depth}})
     with pytest.raises(UserError, match="random_background 0.0 → 0.5"):
         training_batches(settings(path, random_background=0.5)).set_state(state)
     with pytest.raises(UserError, match=r"augmentation.flip 0.0 → 0.5"):
@@ -240,7 +243,7 @@ def test_random_backgrounds_show_through_where_there_is_nothing(numbered_store):
     assert always.inputs.background.shape == (4, 3) and len(np.unique(always.inputs.background, axis=0)) == 4
     np.testing.assert_array_equal(always.record, plain.record)
     np.testing.assert_array_equal(always.inputs.images, plain.inputs.images)  # these pictures are opaque
-    np.testing.assert_array_equal(always.novel.background, always.inputs.background)
+    np.testing.assert_array_equal(always.targets.background, always.inputs.background)
 
 
 def test_continuing_with_other_settings_is_refused(numbered_store):
@@ -322,7 +325,7 @@ def test_settings_that_cannot_be(numbered_store, changes, message):
 
 def test_no_condition_view_and_no_novel_view(numbered_store):
     (batch,) = take(settings(numbered_store(), condition_views=0, novel_views=0), 1)
-    assert batch.inputs.images.shape[1] == 3 and batch.novel.images.shape[1] == 0
+    assert batch.inputs.images.shape[1] == 3 and batch.targets is None
     assert not batch.inputs.is_condition.any()
 
 

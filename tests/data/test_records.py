@@ -52,7 +52,7 @@ def test_later_versions_are_refused():
 
 
 def test_as_many_cameras_and_maps_as_pictures():
-    with pytest.raises(DataError, match="record a has 3 pictures"):
+    with pytest.raises(DataError, match="record a has 3 images"):
         encode_record(a_record(cameras=random_viewpoints("a", 2)))
     with pytest.raises(DataError, match="1 of its map depth"):
         encode_record(a_record(maps={"depth": EncodedMap([b"1"], {})}))

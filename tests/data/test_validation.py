@@ -39,13 +39,13 @@ FAULTS = {
     "view 7 has absurd intrinsics": lambda r: poses_with(r, lambda p, k: k[7].__setitem__(2, 1.5)),
     "view 7 has absurd intrinsics: fx, fy, cx, cy = nan": lambda r: poses_with(r, lambda p, k: k[7].fill(np.nan)),
     "view 3 is missing": lambda r: with_image(r, 3, b""),
-    "7 pictures, but cameras of shapes": lambda r: r._replace(images=r.images[1:]),
+    "7 images, but cameras of shapes": lambda r: r._replace(images=r.images[1:]),
     "it has no views": lambda r: r._replace(images=[]),
-    "view 2 is an unreadable picture": lambda r: with_image(r, 2, r.images[2][:-30]),
-    "view 1 is an unreadable picture": lambda r: with_image(r, 1, b"text"),
+    "view 2 is an unreadable image": lambda r: with_image(r, 2, r.images[2][:-30]),
+    "view 1 is an unreadable image": lambda r: with_image(r, 1, b"text"),
     "view 2 is 8×6; views must be square": lambda r: with_image(r, 2, picture(size=(8, 6), alpha=255)),
     "view 4 shows nothing: its mask is empty": lambda r: with_image(r, 4, picture(alpha=0)),
-    "8 pictures, but 3 of its map depth": lambda r: r._replace(maps={"depth": EncodedMap([b"1"] * 3, {})}),
+    "8 images, but 3 of its map depth": lambda r: r._replace(maps={"depth": EncodedMap([b"1"] * 3, {})}),
     "view 0 has an unreadable map depth": lambda r: r._replace(maps={"depth": EncodedMap([b"1"] * 8, {})}),
 }
 
@@ -63,7 +63,7 @@ def test_sound_records_pass(numbered_record):
     validate_record(record, views=8)
     validate_record(with_image(record, 4, picture(alpha=0))._replace(domain="scene"))
     validate_record(with_image(record, 4, picture("RGB")))
-    validate_record(with_image(record, 4, picture(alpha=0)), pictures=False)
+    validate_record(with_image(record, 4, picture(alpha=0)), images=False)
     # Published poses have a few decimals.
     validate_record(poses_with(record, lambda p, k: p[:, :3, :3].__setitem__(..., p[:, :3, :3].round(3))))
     with pytest.raises(DataError, match="8 views where there must be 40"):

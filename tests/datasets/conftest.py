@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numbered_records import numbered_record as _numbered_record
 from PIL import Image
 
 from diffgs_jax.data.images import decode_premultiplied
@@ -41,6 +42,11 @@ def render_horse(azimuths, elevations, *, size, distance=2.7, fov=50.0):
     caster, parts = RayCaster(size), load_mesh(HORSE)
     surfaces = caster.render_surfaces(parts, cameras)
     return Views(cameras, caster.render(parts, cameras), surfaces.depth, surfaces.normals)
+
+
+@pytest.fixture
+def numbered_record():
+    return _numbered_record
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
 from diffgs_jax.data.split import split_of
 from diffgs_jax.data.store import read_index

@@ -6,9 +6,12 @@ import tarfile
 import numpy as np
 import pytest
 
+from diffgs_jax.data import DataConfig, ViewChoice, training_batches
 from diffgs_jax.data.maps import decode_depth, decode_normals
 from diffgs_jax.datasets import SourceOptions, read_diffsplat, read_gobjaverse, recognise_source
+from diffgs_jax.datasets.conversion import ConversionSettings, convert
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.models import Requirements, Text
 
 KEPT = [view for view in range(40) if view not in (24, 39)]
 
@@ -177,6 +180,65 @@ def test_a_bad_row_and_a_truncated_file_are_named(published_ring, tools, tmp_pat
         next(records)
     with pytest.raises(StopIteration):
         next(records)
+
+
+def which_views(poses, truth):
+    """Finds the stored views of a sample, and the turn about z that the world made."""
+    np.testing.assert_allclose(poses[0, 1, 3], 0.0, atol=1e-5)
+    for first in KEPT:
+        turn = poses[0, :3, :3] @ truth[first, :3, :3].T
+        off = np.abs(poses[:, None, :3, :3] - turn @ truth[KEPT][None, :, :3, :3]).max(axis=(2, 3))
+        if off.min(axis=1).max() < 1e-3 and np.abs(turn[2] - [0, 0, 1]).max() < 1e-3:
+            return [KEPT[number] for number in off.argmin(axis=1)], turn
+    raise AssertionError("no stored views are those of the sample")
+
+
+def tokenize(captions):
+    """The bytes of each, padded."""
+    rows = [list(caption.encode()) for caption in captions]
+    tokens = np.asarray([row + [0] * (32 - len(row)) for row in rows], np.int32)
+    return Text(tokens, tokens != 0)
+
+
+@pytest.mark.parametrize(("layout", "kind"), [("gobjaverse", "limited"), ("diffsplat", "even")])
+def test_normals_and_captions_reach_the_batches(published, published_ring, tools, tmp_path, layout, kind):
+    """From published files through a store to training, held against the truth, turned as the sample's cameras are."""
+    if layout == "gobjaverse":
+        items = read_gobjaverse(published).items
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist([parquet_row(published_ring, tools)]), tmp_path / "0.parquet")
+        items = read_diffsplat(tmp_path).items
+    named = [item._replace(read=lambda item=item: item.read()._replace(caption="a horse")) for item in items]
+    convert(named, tmp_path / "store", ConversionSettings(test_percent=0.0), description={})
+    config = DataConfig(path=str(tmp_path / "store"), batch_size=2, novel_views=4, view_choice=ViewChoice(kind))
+    needs = Requirements(makes="gaussians", maps=("depth", "normals"), tokenize=tokenize)
+    batches = training_batches(config, requirements=needs)
+    truth = published_ring.cameras.camera_to_world.astype(float)
+    compared = 0
+    for _ in range(3):
+        batch = next(batches)
+        assert [bytes(row[mask].tolist()) for row, mask in zip(*batch.text, strict=True)] == [b"a horse"] * 2
+        parts = [batch.inputs, batch.targets]
+        poses = np.concatenate([part.cameras.camera_to_world for part in parts], axis=1)
+        normals = np.concatenate([part.normals for part in parts], axis=1)
+        depths = np.concatenate([part.depths for part in parts], axis=1)
+        for sample in range(2):
+            views, turn = which_views(poses[sample], truth)
+            if kind == "even":
+                azimuths = np.degrees(np.arctan2(truth[views[:4], 1, 3], truth[views[:4], 0, 3]))
+                np.testing.assert_allclose(np.diff(azimuths) % 360, 90.0, atol=1e-3)
+            seen = published_ring.pictures[views][..., 3] >= 254
+            np.testing.assert_array_equal(np.isfinite(normals[sample]).all(axis=-1), seen)
+            expected = published_ring.normals[views] @ turn.T
+            np.testing.assert_allclose(normals[sample][seen], expected[seen], atol=0.01)
+            # One scale takes all the lengths of the published world to those of the object frame.
+            scale = depths[sample][seen] / published_ring.depth[views][seen]
+            np.testing.assert_allclose(scale, np.median(scale), rtol=1e-3)
+            assert abs(np.median(scale) / 2 - 1) < 0.05
+            compared += int(seen.sum())
+    batches.close()
+    assert compared > 10_000
 
 
 def test_nothing_there_is_bad_usage(tmp_path):

@@ -1,0 +1,37 @@
+from .config import CameraAugmentation, DataConfig, ObjectViewLimits, SceneViewLimits, ViewChoice
+from .device import DeviceBatches, device_batches
+from .image_folder import ImageFolder
+from .pipeline import TrainingBatches, training_batches
+from .record_views import load_views
+from .records import EncodedMap, Record, RecordSource, decode_record, encode_record
+from .scene_frame import to_scene_frame
+from .split import Split, geometry_hash, split_of
+from .store import RecordStore, open_store
+from .view_selection import ViewCounts, choose_views
+
+__all__ = [
+    "CameraAugmentation",
+    "DataConfig",
+    "DeviceBatches",
+    "EncodedMap",
+    "ImageFolder",
+    "ObjectViewLimits",
+    "Record",
+    "RecordSource",
+    "RecordStore",
+    "SceneViewLimits",
+    "Split",
+    "TrainingBatches",
+    "ViewChoice",
+    "ViewCounts",
+    "choose_views",
+    "decode_record",
+    "device_batches",
+    "encode_record",
+    "geometry_hash",
+    "load_views",
+    "open_store",
+    "split_of",
+    "to_scene_frame",
+    "training_batches",
+]
