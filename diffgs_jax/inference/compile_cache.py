@@ -9,7 +9,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from diffgs_jax.models.losses import cache_folder
+from diffgs_jax.errors import UserError
+from diffgs_jax.files import cache_folder
 
 
 def use_compile_cache() -> pathlib.Path | None:
@@ -24,10 +25,10 @@ def use_compile_cache() -> pathlib.Path | None:
         return None
     folder = settings.jax_compilation_cache_dir
     if folder is None:
-        folder = str(cache_folder() / "compiled" / _processor())
         try:
+            folder = str(cache_folder() / "compiled" / _processor())
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError:
+        except (OSError, UserError):
             return None
         if not os.access(folder, os.W_OK):
             return None

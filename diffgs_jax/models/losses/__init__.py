@@ -2,8 +2,6 @@
 
 from diffgs_jax.models.losses.lpips import LPIPSWeights, Network, features, lpips, smallest_size
 from diffgs_jax.models.losses.lpips_weights import (
-    cache_folder,
-    fingerprint,
     is_installed,
     load_lpips,
     save_lpips,
@@ -15,9 +13,7 @@ __all__ = [
     "SSIM_WINDOW",
     "LPIPSWeights",
     "Network",
-    "cache_folder",
     "features",
-    "fingerprint",
     "is_installed",
     "load_lpips",
     "lpips",

@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 from tqdm import tqdm
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import write_bytes
 
 _MOST_ATTEMPTS = 3
 
@@ -107,9 +108,7 @@ def attempt(item: Item, make: Make, folder: pathlib.Path) -> str | None:
     except Exception as error:  # what a mesh from anywhere makes its readers raise
         begun.unlink()
         return " ".join(str(error).split()) or type(error).__name__
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(made)
-    unfinished.rename(file)
+    write_bytes(file, made)
     begun.unlink(missing_ok=True)
     return None
 
