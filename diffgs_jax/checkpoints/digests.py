@@ -21,6 +21,11 @@ _LARGEST_LIST = 64 << 20  # bytes; that of a thousand processes has a few MB
 _THREADS = 4
 
 
+def damaged(checkpoint: pathlib.Path, reason: str) -> DataError:
+    """Returns the error that says in one line what is wrong with a checkpoint."""
+    return DataError(f"checkpoint {checkpoint} is damaged ({reason}); delete it or name another")
+
+
 def write_digests(checkpoint: pathlib.Path) -> None:
     """Lists the files of a checkpoint that is complete; it counts as one without digests until the list is written.
 
@@ -52,19 +57,19 @@ def verify_digests(checkpoint: pathlib.Path, parts: Collection[str], *, share: t
     wanted = {name for name in listed if "/" not in name or name.split("/")[0] in parts}
     there = {name: size for name, size in _files(checkpoint, parts).items() if name != SUMS}
     for name in sorted(wanted - there.keys()):
-        raise _damaged(checkpoint, f"{name} is missing")
+        raise damaged(checkpoint, f"{name} is missing")
     for name in sorted(there.keys() - wanted):
         if not pathlib.PurePosixPath(name).name.startswith("."):  # such as file systems and desktops leave
-            raise _damaged(checkpoint, f"{name} is not listed in {SUMS}")
+            raise damaged(checkpoint, f"{name} is not listed in {SUMS}")
     number, count = share
     names = sorted(wanted, key=lambda name: (-there[name], name))[number::count]
     try:
         found = _hashes(checkpoint, names)
     except UserError as error:
-        raise _damaged(checkpoint, str(error)) from error
+        raise damaged(checkpoint, str(error)) from error
     for name in names:
         if found[name] != listed[name]:
-            raise _damaged(checkpoint, f"{name} is not what was written, says its SHA-256")
+            raise damaged(checkpoint, f"{name} is not what was written, says its SHA-256")
     return True
 
 
@@ -75,18 +80,14 @@ def _read_list(checkpoint: pathlib.Path) -> dict[str, str] | None:
         if not path.exists():
             return None
         if not path.is_file() or path.stat().st_size > _LARGEST_LIST:
-            raise _damaged(checkpoint, f"{SUMS} is not a list of digests")
+            raise damaged(checkpoint, f"{SUMS} is not a list of digests")
         text = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
-        raise _damaged(checkpoint, f"{SUMS} cannot be read: {error.strerror}") from error
+        raise damaged(checkpoint, f"{SUMS} cannot be read: {error.strerror}") from error
     entries = [_LINE.fullmatch(line) for line in text.removesuffix("\n").split("\n")]
     if None in entries:
-        raise _damaged(checkpoint, f"{SUMS} is not a list of digests")
+        raise damaged(checkpoint, f"{SUMS} is not a list of digests")
     return {entry[2]: entry[1] for entry in entries if entry is not None}
-
-
-def _damaged(checkpoint: pathlib.Path, reason: str) -> DataError:
-    return DataError(f"checkpoint {checkpoint} is damaged ({reason}); delete it or name another")
 
 
 def _files(checkpoint: pathlib.Path, parts: Collection[str] | None = None) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import logging
 import pathlib
 import sys
@@ -11,8 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffgs_jax.checkpoints.digests import verify_digests
+from diffgs_jax.checkpoints.digests import damaged, verify_digests
 from diffgs_jax.errors import DataError, UserError
+
+_METADATA = "_CHECKPOINT_METADATA"
+_LARGEST_METADATA = 64 << 20  # bytes
 
 
 def latest_step(folder: str | pathlib.Path) -> int | None:
@@ -56,8 +60,14 @@ def read_metadata(folder: str | pathlib.Path) -> dict[str, Any]:
     """
     path = _checkpoint_path(folder)
     verify_digests(path, ())
-    with _reading(path) as ocp:
-        metadata = ocp.checkpointables_metadata(str(path)).custom_metadata
+    file = path / _METADATA
+    try:
+        # Not by orbax, which reads files of all parts for it
+        is_readable = file.is_file() and file.stat().st_size <= _LARGEST_METADATA
+        stored = json.loads(file.read_bytes()) if is_readable else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, f"{_METADATA}: {_first_line(error)}") from error
+    metadata = stored.get("custom_metadata") if isinstance(stored, dict) else None
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise DataError(f"checkpoint {path} carries no config: it is damaged or was not written by diffgs_jax")
     return metadata
@@ -114,7 +124,7 @@ def _by_name(tree: Any) -> dict[str, Any]:
 def _check_shapes(path: pathlib.Path, part: str, like: dict[str, Any], *, all_there: bool = True) -> Any:
     """Returns what is stored, without values, or says in one line in what it differs from `like`."""
     with _reading(path) as ocp:
-        tree = ocp.checkpointables_metadata(str(path)).metadata[part]
+        tree = ocp.metadata(str(path), part).metadata
         if not tree:  # orbax only logs what it could not read
             raise ValueError(f"it lists no arrays of {part}")
     stored, wanted = _by_name(tree), _by_name(like)
@@ -155,7 +165,7 @@ def _reading(path: pathlib.Path) -> Generator[Any, None, None]:
             logger.setLevel(level)
         sys.unraisablehook = hook
     if problem is not None:
-        raise DataError(f"checkpoint {path} is damaged ({problem}); delete it or name another")
+        raise damaged(path, problem)
 
 
 def _abstract(shape: tuple[int, ...], dtype: Any, sharding: Any = None) -> jax.ShapeDtypeStruct:

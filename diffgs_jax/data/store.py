@@ -1,7 +1,6 @@
 """Record stores: a folder of ArrayRecord shards with random access, and a JSON index of them."""
 
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -17,7 +16,7 @@ from array_record.python.array_record_module import (  # ty: ignore (compiled, w
 from diffgs_jax.data.records import Record, decode_record
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import new_folder, write_json
+from diffgs_jax.files import new_folder, text_sha256, write_json
 
 INDEX = "index.json"
 _FORMAT = "diffgs_jax records"
@@ -116,7 +115,7 @@ class RecordStore:
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this split's contents from others without reading them: count, names and size."""
         size = sum(file.stat().st_size for file, _ in self._shards if file.is_file())
-        names = hashlib.sha256("\n".join(self.uids).encode()).hexdigest()[:16]
+        names = text_sha256("\n".join(self.uids))[:16]
         return {"records": len(self), "record_names": names, "shard_bytes": size}
 
     def __reduce__(self) -> tuple[Any, ...]:

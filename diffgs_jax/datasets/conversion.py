@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import dataclasses
-import hashlib
 import pathlib
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,7 +17,7 @@ from diffgs_jax.data.store import write_store
 from diffgs_jax.data.validation import validate_record
 from diffgs_jax.datasets.lazy_records import LazyRecord
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import unfinished_folder, write_bytes
+from diffgs_jax.files import text_sha256, unfinished_folder, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +78,7 @@ def convert(
 
     def finish(item: LazyRecord) -> _Finished:
         split = _side(item, settings, test_uids)
-        file = kept / f"{hashlib.sha256(item.uid.encode()).hexdigest()[:24]}.msgpack"
+        file = kept / f"{text_sha256(item.uid)[:24]}.msgpack"
         reason = "" if file.exists() else _read_and_keep(item, file)
         return _Finished(item.uid, split, None if reason else file, reason)
 

@@ -1,4 +1,4 @@
-"""SHA-256 hashes, in hexadecimal, of files, settings and arrays.
+"""SHA-256 hashes, in hexadecimal, of files, texts, settings and arrays.
 
 Hashes are stored in checkpoints, samples and caches and compared years later: what goes into one never changes.
 """
@@ -28,9 +28,14 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def text_sha256(text: str) -> str:
+    """Returns the hash of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def json_sha256(value: Any) -> str:
     """Returns the hash of a value's JSON text with sorted keys; what JSON cannot say goes in by its `str`."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return text_sha256(json.dumps(value, sort_keys=True, default=str))
 
 
 def arrays_sha256(tree: Any) -> str:

@@ -1,6 +1,5 @@
 """Compiled programs kept on disk, so that a second start does not compile again."""
 
-import hashlib
 import os
 import pathlib
 import platform
@@ -10,7 +9,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.files import cache_folder
+from diffgs_jax.files import cache_folder, text_sha256
 
 
 def use_compile_cache() -> pathlib.Path | None:
@@ -46,4 +45,4 @@ def _processor() -> str:
         features = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         features = platform.processor()
-    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
+    return f"{platform.machine()}-{text_sha256(features)[:8]}"

@@ -7,7 +7,6 @@ after the third time.
 
 import concurrent.futures
 import contextlib
-import hashlib
 import importlib
 import multiprocessing
 import os
@@ -20,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from tqdm import tqdm
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import write_bytes
+from diffgs_jax.files import text_sha256, write_bytes
 
 _MOST_ATTEMPTS = 3
 
@@ -89,7 +88,7 @@ def work_through(
 
 def kept_file(folder: pathlib.Path, uid: str) -> pathlib.Path:
     """Returns where the finished piece of this name lies."""
-    return folder / f"{hashlib.sha256(uid.encode()).hexdigest()[:24]}.msgpack"
+    return folder / f"{text_sha256(uid)[:24]}.msgpack"
 
 
 def attempt(item: Item, make: Make, folder: pathlib.Path) -> str | None:
