@@ -21,9 +21,9 @@ from diffgs_jax.commands.run_folder import claimed, write_settings
 from diffgs_jax.config import TrainConfig, load_config, to_dict
 from diffgs_jax.data import TrainingBatches, device_batches, training_batches
 from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.files import arrays_sha256
 from diffgs_jax.inference import use_compile_cache
 from diffgs_jax.models import Cost, Frozen, Generates, family
-from diffgs_jax.models.losses import fingerprint
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,7 +75,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     saved = folder / "checkpoints"
     uids = [uid for store in source.sources.stores for uid in store.uids]
     batches = device_batches(source, sharding=training.batch_sharding(mesh))
-    fingerprints = {name: fingerprint(weights) for name, weights in frozen.items()}
+    fingerprints = {name: arrays_sha256(weights) for name, weights in frozen.items()}
     frozen = jax.device_put(frozen, training.state_shardings(frozen, mesh))
 
     # Model and optimizer
@@ -89,7 +89,9 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     shardings = training.state_shardings(shapes, mesh)
     counters = {"samples": 0, "seconds": 0.0}
     if latest_step(saved) is not None:  # where the run stands
-        state, metadata = restore_checkpoint(saved, training.place(shapes, shardings))
+        like = training.state_to_parts(training.place(shapes, shardings))
+        parts, metadata = restore_checkpoint(saved, like)
+        state = training.state_from_parts(parts)
         batches.set_state(metadata["data"])
         counters = metadata["counters"]
     elif config.run.init_from:
@@ -175,7 +177,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
                         "seconds": counters["seconds"] + time.perf_counter() - began,
                     }
                     metadata = {"config": settings, "data": batches.get_state(), "counters": done}
-                    save(state, metadata | {"frozen": fingerprints})
+                    save(step, training.state_to_parts(state), metadata | {"frozen": fingerprints})
                 if is_stopping and not is_last:
                     break
     finally:

@@ -29,6 +29,7 @@ from rasterizer_peers import Contestant, Problem, installed_peers
 
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.files import written_beside
 from diffgs_jax.geometry import Cameras, Gaussians, covariances, look_at
 from diffgs_jax.rasterizer import Backend, project, render
 
@@ -297,7 +298,8 @@ def plot_curves(lines: list[dict[str, Any]], path: pathlib.Path) -> None:
     axes[0].set_ylabel("ms")
     axes[0].legend()
     figure.suptitle(f"{whole['device']}, {whole['cores']} cores, jax {whole['jax']}, {whole['commit']}")
-    figure.savefig(path, dpi=120)
+    with written_beside(path) as beside:
+        figure.savefig(beside, dpi=120)
     print(f"curves: {path}")
 
 

@@ -11,7 +11,6 @@ table is written again after each. One step is the same for all samplers, and co
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 from typing import Any
@@ -32,6 +31,7 @@ from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.files import json_sha256, make_folder, write_json, write_text
 from diffgs_jax.inference.pipeline import load
 
 NAMES: dict[SamplerKind, str] = {"ddpm": "DDPM", "ddim": "DDIM", "dpm": "DPM-Solver++"}
@@ -86,7 +86,8 @@ def main(options: Options) -> None:
                     keep=keep,
                 )
             means = evaluation.means_of(row, truth)
-            write_json(file, {"key": evaluation.fingerprint(settings), "means": means})
+            make_folder(file.parent)
+            write_json(file, {"key": json_sha256(settings)[:16], "means": means})
             shutil.rmtree(unfinished / file.stem, ignore_errors=True)
         cells[kind, steps] = means
         write_table(options.out, cells, settings)
@@ -98,7 +99,7 @@ def read_cell(file: pathlib.Path, settings: dict[str, Any]) -> dict[str, float] 
     """Returns the means of a finished cell of the same settings, or None."""
     try:
         cell = json.loads(file.read_text())
-        return cell["means"] if cell["key"] == evaluation.fingerprint(settings) else None
+        return cell["means"] if cell["key"] == json_sha256(settings)[:16] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -124,29 +125,7 @@ def write_table(out: pathlib.Path, cells: Cells, settings: dict[str, Any]) -> No
         if lines_of:
             steps = sorted({count for _, count in cells})
             plots.append(evaluation.Plot(evaluation.COLUMNS[metric][0], "steps", lines_of, steps, logarithmic=True))
-    beside = out / ".samplers.png.partial"
-    evaluation.draw_plots(beside, plots)
-    os.replace(beside, out / "samplers.png")
-
-
-def write_json(file: pathlib.Path, value: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    write_text(file, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(file: pathlib.Path, text: str) -> None:
-    """Writes a text, whole or not at all.
-
-    Raises:
-        UserError: if it cannot be written.
-    """
-    beside = file.with_name(f".{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text)
-        os.replace(beside, file)
-    except OSError as error:
-        raise UserError(f"{file} cannot be written: {error.strerror}") from None
+    evaluation.draw_plots(out / "samplers.png", plots)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ one CPU core at 128², so the 320 of the first command take about an hour on two
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 import shutil
 from typing import Literal, NamedTuple
@@ -28,6 +26,7 @@ from diffgs_jax.data import open_store
 from diffgs_jax.data.split import TEST_PERCENT
 from diffgs_jax.data.store import read_index, write_store
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.files import cache_folder, make_folder, unfinished_folder, write_text
 from diffgs_jax.synthesis.meshes.dataset import Workforce, parse_shard
 from diffgs_jax.synthesis.meshes.sheet import write_store_sheet
 from diffgs_jax.synthesis.meshes.sweethome3d import CatalogueEntry, find_package, unpack_package
@@ -50,7 +49,7 @@ class Arguments:
     """`cc0` uses the furniture only that is in the public domain."""
     package: pathlib.Path | None = None
     """The .deb file, if it is at hand; it is fetched with apt-get otherwise."""
-    work: pathlib.Path = pathlib.Path("~/.cache/diffgs_jax/sweethome3d")
+    work: pathlib.Path = dataclasses.field(default_factory=lambda: cache_folder() / "sweethome3d")
     """Folder for the package and its models (450 MB)."""
     workforce: tyro.conf.OmitArgPrefixes[Workforce] = dataclasses.field(default_factory=Workforce)
     """Who renders."""
@@ -81,7 +80,7 @@ def main(arguments: Arguments) -> None:
 
 def measure_furniture(entries: list[CatalogueEntry], folder: pathlib.Path, workforce: Workforce) -> list[Furniture]:
     """Returns what can furnish rooms; measured once, and kept in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     items = [Measured(f"{entry.uid} {TEST_PERCENT}", entry) for entry in entries]
     skipped = work_through(
         items, measure_item, folder, workers=workforce.workers, time_limit=workforce.time_limit, ray=workforce.ray
@@ -107,9 +106,7 @@ def make_rooms(arguments: Arguments, furniture: list[Furniture]) -> None:
         "source": "rooms of diffgs_jax, furnished from the Debian package sweethome3d-furniture 1.8-1",
         "license": " AND ".join(licenses),
     }
-    decisive = json.dumps([described, sorted(piece.uid for piece in furniture)], sort_keys=True)
-    kept = out.with_name(f"{out.name}.partial-{hashlib.sha256(decisive.encode()).hexdigest()[:8]}")
-    kept.mkdir(parents=True, exist_ok=True)
+    kept = unfinished_folder(out, [described, sorted(piece.uid for piece in furniture)])
     number, count = parse_shard(arguments.workforce.shard)
     skipped = work_through(
         plans[number::count],
@@ -164,7 +161,7 @@ def write_credits(out: pathlib.Path, furniture: list[Furniture]) -> None:
         for one in furniture
         if one.uid in used
     ]
-    (out / "CREDITS.md").write_text("\n".join(lines + sorted(rows)) + "\n")
+    write_text(out / "CREDITS.md", "\n".join(lines + sorted(rows)) + "\n")
 
 
 if __name__ == "__main__":

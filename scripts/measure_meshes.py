@@ -22,6 +22,7 @@ from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
 from diffgs_jax.errors import DataError, report_errors
 from diffgs_jax.evaluation import alpha_iou, load_objects
+from diffgs_jax.files import written_beside
 from diffgs_jax.geometry import Cameras, Gaussians, intrinsics_from_fov, look_at, spherical_position
 from diffgs_jax.inference.pipeline import load
 from diffgs_jax.meshing import extract_mesh, read_mesh, write_mesh
@@ -106,7 +107,8 @@ def main(options: Options) -> None:
     )
     print(f"{(objects < 0.9).sum()} under 0.9; least single view {table.min():.3f}")
     sheet = np.clip(np.concatenate(rows), 0, 1)
-    Image.fromarray((sheet * 255 + 0.5).astype(np.uint8)).save(options.out / "meshes.png")
+    with written_beside(options.out / "meshes.png") as beside:
+        Image.fromarray((sheet * 255 + 0.5).astype(np.uint8)).save(beside)
 
 
 def judging_cameras(count: int) -> Cameras:

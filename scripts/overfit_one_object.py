@@ -31,6 +31,7 @@ from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import DataConfig, Split, open_store
 from diffgs_jax.diffusion import make_sampler
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.files import write_json
 from diffgs_jax.geometry import OBJECT, Cameras, Views, denoised_cameras, turn_to_azimuth_zero
 from diffgs_jax.interop import tile_images, write_image
 from diffgs_jax.models import Batch
@@ -141,7 +142,7 @@ def main(options: Options) -> None:
     rows = evaluation.object_rows([held_out], result.predictions, [0], views=options.held_out)[0]
     grid = np.stack([rows[: options.held_out + 1], np.concatenate([rows[:1], rows[options.held_out + 1 :]])])
     write_image(options.out / "unseen_views.png", tile_images(grid))
-    (options.out / "curve.json").write_text(json.dumps(curve, indent=1))
+    write_json(options.out / "curve.json", curve)
     means = evaluation.mean_scores(result.scores)
     copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [held_out], protocol).scores)
     print(

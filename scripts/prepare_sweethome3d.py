@@ -31,6 +31,7 @@ from diffgs_jax.data import open_store
 from diffgs_jax.data.split import Split, geometry_hash, split_of
 from diffgs_jax.data.store import read_index
 from diffgs_jax.errors import DataError, report_errors
+from diffgs_jax.files import cache_folder, write_text
 from diffgs_jax.synthesis.meshes.dataset import MeshSource, RenderSettings, Workforce, render_dataset
 from diffgs_jax.synthesis.meshes.loading import load_mesh, triangles
 from diffgs_jax.synthesis.meshes.sweethome3d import SOURCE, CatalogueEntry, find_package, unpack_package
@@ -46,7 +47,7 @@ class Arguments:
     """`cc0` keeps the 175 objects that are in the public domain."""
     package: pathlib.Path | None = None
     """The .deb file, if it is at hand; it is fetched with apt-get otherwise."""
-    work: pathlib.Path = pathlib.Path("~/.cache/diffgs_jax/sweethome3d")
+    work: pathlib.Path = dataclasses.field(default_factory=lambda: cache_folder() / "sweethome3d")
     """Folder for the package and its models (450 MB)."""
     workforce: tyro.conf.OmitArgPrefixes[Workforce] = dataclasses.field(default_factory=Workforce)
     """Who renders."""
@@ -149,7 +150,7 @@ def write_credits(out: pathlib.Path) -> None:
         if part["uids"]:
             for record in open_store(out, split):
                 rows.append(f"| {record.uid} | {record.name} | {record.creator} | {record.license} | {split} |")
-    (out / "CREDITS.md").write_text("\n".join(lines + sorted(rows)) + "\n")
+    write_text(out / "CREDITS.md", "\n".join(lines + sorted(rows)) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ The result can be sampled from, evaluated, and trained on from with `--run.init_
 
 import dataclasses
 import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,8 @@ from diffgs_jax import models
 from diffgs_jax.checkpoints import latest_step, load_weights, read_metadata, save_weights
 from diffgs_jax.config import from_dict
 from diffgs_jax.config.parsing import parse_options
-from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.errors import report_errors
+from diffgs_jax.files import new_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,24 +33,16 @@ class PublishConfig:
 
 def main(config: PublishConfig) -> None:
     """Runs the command line."""
-    if config.out.exists() and not config.overwrite:
-        raise UserError(f"{config.out} exists; add --overwrite to replace it")
-    metadata = read_metadata(config.run)
-    settings = from_dict(metadata["config"], str(config.run))
-    shapes = jax.eval_shape(lambda: models.family(settings.model).init(settings.model, jax.random.key(0)))
-    weights = load_weights(config.run, shapes)
-    weights = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), weights)
-    step = latest_step(config.run / "checkpoints")
-    beside = config.out.with_name(config.out.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    # The data position means nothing without the optimizer; the counters are what a model card states.
-    published = {"config": metadata["config"], "counters": metadata["counters"]}
-    save_weights(beside, step or 0, weights, published)
-    for mark in beside.rglob("commit_success.txt"):  # it counts that they are there; they name folders of this machine
-        mark.write_text("Checkpoint commit was successful")
-    if config.out.exists():
-        shutil.rmtree(config.out)
-    beside.rename(config.out)
+    with new_folder(config.out, overwrite=config.overwrite, hint="add --overwrite to replace it") as folder:
+        metadata = read_metadata(config.run)
+        settings = from_dict(metadata["config"], str(config.run))
+        shapes = jax.eval_shape(lambda: models.family(settings.model).init(settings.model, jax.random.key(0)))
+        weights = load_weights(config.run, shapes)
+        weights = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), weights)
+        step = latest_step(config.run / "checkpoints")
+        # The data position means nothing without the optimizer; the counters are what a model card states.
+        published = {"config": metadata["config"], "counters": metadata["counters"]}
+        save_weights(folder, step or 0, weights, published)
     size = sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file())
     print(f"{config.out}: step {step}, {size / 1e6:.1f} MB, {metadata['counters']}")
 

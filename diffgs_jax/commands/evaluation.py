@@ -1,7 +1,6 @@
 """What command lines ask of a model and how they score the answers: options, objects or scenes, baselines."""
 
 import dataclasses
-import hashlib
 import pathlib
 import resource
 import sys
@@ -18,9 +17,9 @@ from diffgs_jax.data import DataConfig, RecordStore, Split, load_views, open_sto
 from diffgs_jax.datasets import read_evaluation_index
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
+from diffgs_jax.files import arrays_sha256, file_sha256
 from diffgs_jax.geometry import denoised_cameras
 from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions
-from diffgs_jax.models.losses import fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +158,7 @@ def describe(
         condition = f"view {options.condition_view}"
     settings = {
         "checkpoint": "bundled" if options.checkpoint is None else str(options.checkpoint),
-        "weights": fingerprint(pipeline.params)[:16],
+        "weights": arrays_sha256(pipeline.params)[:16],
         **{f"trained {name}": value for name, value in counters.items()},
         "data": str(options.data),
         "records": " ".join(str(value) for value in store.fingerprint().values()),
@@ -175,9 +174,9 @@ def describe(
     if options.target_views is not None:
         settings["targets"] = " ".join(map(str, options.target_views))
     if options.index is not None:
-        settings["index"] = _hash(options.index)
+        settings["index"] = file_sha256(options.index)[:16]
     if options.inception is not None:
-        settings["inception"] = _hash(options.inception)
+        settings["inception"] = file_sha256(options.inception)[:16]
     return settings | {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
 
 
@@ -240,7 +239,3 @@ def peak_memory() -> dict[str, float]:
     if "peak_bytes_in_use" in statistics:
         peaks["device"] = statistics["peak_bytes_in_use"] / 1e9
     return {name: round(value, 2) for name, value in peaks.items()}
-
-
-def _hash(file: pathlib.Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

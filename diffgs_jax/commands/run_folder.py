@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 from collections.abc import Generator
 
@@ -12,6 +11,7 @@ from diffgs_jax import training
 from diffgs_jax.checkpoints import latest_step
 from diffgs_jax.config import TrainConfig, flatten, from_dict, to_dict
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import write_json
 
 
 @contextlib.contextmanager
@@ -53,9 +53,7 @@ def write_settings(folder: pathlib.Path, config: TrainConfig) -> None:
                 hint = "delete it to go on with the settings given now"
                 raise DataError(f"{path} is damaged ({error}); {hint}") from error
             _refuse_changes(folder, to_dict(from_dict(fields, str(path))), to_dict(config))
-        beside = path.with_suffix(".json.partial")
-        beside.write_text(json.dumps(to_dict(config), indent=2))
-        os.replace(beside, path)
+        write_json(path, to_dict(config))
         training.write_provenance(folder)
     except OSError as error:
         raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error

@@ -1,7 +1,6 @@
 """`sample.json`: everything that is needed to make a sample again, and to see that it is the same."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -13,6 +12,7 @@ import jax
 
 from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import file_sha256
 from diffgs_jax.inference.pipeline import Pipeline
 
 _VERSION = 1
@@ -42,9 +42,9 @@ def make_record(options: SampleOptions, pipeline: Pipeline, folder: pathlib.Path
     return {
         "version": _VERSION,
         "options": kept,
-        "inputs": {str(path): _hash(path) for path in _inputs(options)},
+        "inputs": {str(path): file_sha256(path) for path in _inputs(options)},
         "model": {"sha256": pipeline.fingerprint},
-        "files": {path.name: _hash(path) for path in sorted(folder.iterdir())},
+        "files": {path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         "made_with": {
             "device": jax.devices()[0].device_kind,
             "platform": jax.default_backend(),
@@ -84,7 +84,7 @@ def refuse_others(record: dict[str, Any], options: SampleOptions, pipeline: Pipe
     """
     if pipeline.fingerprint != record["model"]["sha256"]:
         raise DataError(f"the checkpoint is not the one that {options.repeat} was made with; name it with --checkpoint")
-    if sorted(_hash(path) for path in _inputs(options)) != sorted(record["inputs"].values()):
+    if sorted(file_sha256(path) for path in _inputs(options)) != sorted(record["inputs"].values()):
         raise DataError(f"{options.image} is not the image that {options.repeat} was made of; name it with --image")
 
 
@@ -105,11 +105,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # run from its sources
         return None
-
-
-def _hash(path: pathlib.Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,11 +1,9 @@
 """Record stores: a folder of ArrayRecord shards with random access, and a JSON index of them."""
 
 import functools
-import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ from array_record.python.array_record_module import (  # ty: ignore (compiled, w
 from diffgs_jax.data.records import Record, decode_record
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import new_folder, text_sha256, write_json
 
 INDEX = "index.json"
 _FORMAT = "diffgs_jax records"
@@ -116,7 +115,7 @@ class RecordStore:
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this split's contents from others without reading them: count, names and size."""
         size = sum(file.stat().st_size for file, _ in self._shards if file.is_file())
-        names = hashlib.sha256("\n".join(self.uids).encode()).hexdigest()[:16]
+        names = text_sha256("\n".join(self.uids))[:16]
         return {"records": len(self), "record_names": names, "shard_bytes": size}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -181,12 +180,7 @@ def write_store(
     Raises:
         UserError: if `path` exists or cannot be written.
     """
-    if path.exists():
-        raise UserError(f"{path} exists already; delete it or choose another folder")
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+    with new_folder(path) as unfinished:
         index = {"format": _FORMAT, "version": _VERSION, **description, "splits": {}}
         for split, records in splits.items():
             shards = [records[start : start + shard_size] for start in range(0, len(records), shard_size)]
@@ -196,10 +190,7 @@ def write_store(
                 _write_shard(unfinished / name, shard)
                 files.append({"file": name, "records": len(shard)})
             index["splits"][split] = {"shards": files, "uids": [uid for uid, _ in records]}
-        (unfinished / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
-        unfinished.rename(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error}") from None
+        write_json(unfinished / INDEX, index)
 
 
 def _write_shard(file: pathlib.Path, records: Sequence[tuple[str, Callable[[], bytes]]]) -> None:

@@ -3,9 +3,6 @@
 import collections
 import concurrent.futures
 import dataclasses
-import hashlib
-import json
-import os
 import pathlib
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -20,6 +17,7 @@ from diffgs_jax.data.store import write_store
 from diffgs_jax.data.validation import validate_record
 from diffgs_jax.datasets.lazy_records import LazyRecord
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import text_sha256, unfinished_folder, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +74,11 @@ def convert(
     """
     if out.exists():
         raise UserError(f"{out} exists already; delete it or choose another --out")
-    fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
-    kept = out.with_name(f"{out.name}.partial-{fingerprint}")
-    try:
-        kept.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{kept} cannot be written: {error}") from None
+    kept = unfinished_folder(out, description)
 
     def finish(item: LazyRecord) -> _Finished:
         split = _side(item, settings, test_uids)
-        file = kept / f"{hashlib.sha256(item.uid.encode()).hexdigest()[:24]}.msgpack"
+        file = kept / f"{text_sha256(item.uid)[:24]}.msgpack"
         reason = "" if file.exists() else _read_and_keep(item, file)
         return _Finished(item.uid, split, None if reason else file, reason)
 
@@ -154,10 +147,8 @@ def _read_and_keep(item: LazyRecord, file: pathlib.Path) -> str:
             raise DataError(f"{item.place}, {error}") from None
     except (DataError, MemoryError) as error:
         return " ".join(str(error).split()) or type(error).__name__
-    unfinished = file.with_suffix(f".{os.getpid()}")
     content = {"license": record.license, "source": record.source, "record": encode_record(record)}
-    unfinished.write_bytes(msgpack.packb(content))
-    unfinished.rename(file)
+    write_bytes(file, msgpack.packb(content))
     return ""
 
 

@@ -48,7 +48,7 @@ from .report import (
     object_rows,
     summary,
 )
-from .result_cache import Keep, Piece, fingerprint, keep_in
+from .result_cache import Keep, Piece, keep_in
 from .scenes import load_scenes
 from .scoring import BatchScores, ProtocolConfig, score_batch
 
@@ -86,7 +86,6 @@ __all__ = [
     "evaluate_model",
     "evaluate_pictures",
     "features_of_truth",
-    "fingerprint",
     "frechet_distance",
     "inception_features",
     "keep_in",

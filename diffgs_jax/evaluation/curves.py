@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diffgs_jax.evaluation.objects import PosedObject
 from diffgs_jax.evaluation.protocol import Evaluation, object_mean
 from diffgs_jax.evaluation.report import COLUMNS
+from diffgs_jax.files import written_beside
 
 PLOTTED = (
     "bbox_psnr",
@@ -74,7 +75,8 @@ def draw_plots(path: str | os.PathLike[str], plots: Sequence[Plot], columns: int
         x, y = (number % columns) * _WIDTH + _LEFT, rows * _HEIGHT + 26 * (number // columns) + 10
         _line(draw, [(x, y), (x + 26, y)], COLOURS[number % len(COLOURS)], 2)
         _text(draw, (x + 34, y), name, "lm", 12)
-    sheet.resize((sheet.width // _SCALE, sheet.height // _SCALE), Image.Resampling.BOX).save(path, "PNG")
+    with written_beside(path) as beside:
+        sheet.resize((sheet.width // _SCALE, sheet.height // _SCALE), Image.Resampling.BOX).save(beside, "PNG")
 
 
 def plots_by_angle(rows: Mapping[str, Evaluation], objects: Sequence[PosedObject], width: float = 30.0) -> list[Plot]:

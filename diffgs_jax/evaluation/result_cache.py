@@ -1,9 +1,5 @@
 """Finished pieces of a long computation, kept in a folder, so that a program that was stopped goes on from there."""
 
-import contextlib
-import hashlib
-import json
-import os
 import pathlib
 import zipfile
 from collections.abc import Callable
@@ -11,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diffgs_jax.errors import UserError
+from diffgs_jax.files import json_sha256, make_folder, written_beside
 
 Piece = dict[str, np.ndarray]
 """Arrays by name: what one stretch of work has found."""
@@ -40,7 +36,7 @@ def keep_in(folder: pathlib.Path, settings: Any) -> Keep:
     Raises:
         UserError: when called, if the piece cannot be written.
     """
-    key = fingerprint(settings)
+    key = json_sha256(settings)[:16]
 
     def keep(name: str, compute: Callable[[], Piece]) -> Piece:
         file = folder / f"{name}.npz"
@@ -48,26 +44,13 @@ def keep_in(folder: pathlib.Path, settings: Any) -> Keep:
         if kept is not None:
             return kept
         piece = compute()
-        beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(beside, "wb") as opened:
-                arrays: dict[str, Any] = {_KEY: np.asarray(key)} | piece
-                np.savez(opened, **arrays)
-            os.replace(beside, file)
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror}; choose another folder") from error
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
+        arrays: dict[str, Any] = {_KEY: np.asarray(key)} | piece
+        make_folder(folder)
+        with written_beside(file) as beside:
+            np.savez(beside, **arrays)
         return piece
 
     return keep
-
-
-def fingerprint(settings: Any) -> str:
-    """Returns a hash of settings, as JSON can say them."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _read(file: pathlib.Path, key: str) -> Piece | None:

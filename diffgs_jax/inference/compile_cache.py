@@ -1,6 +1,5 @@
 """Compiled programs kept on disk, so that a second start does not compile again."""
 
-import hashlib
 import os
 import pathlib
 import platform
@@ -9,7 +8,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from diffgs_jax.models.losses import cache_folder
+from diffgs_jax.errors import UserError
+from diffgs_jax.files import cache_folder, text_sha256
 
 
 def use_compile_cache() -> pathlib.Path | None:
@@ -24,10 +24,10 @@ def use_compile_cache() -> pathlib.Path | None:
         return None
     folder = settings.jax_compilation_cache_dir
     if folder is None:
-        folder = str(cache_folder() / "compiled" / _processor())
         try:
+            folder = str(cache_folder() / "compiled" / _processor())
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError:
+        except (OSError, UserError):
             return None
         if not os.access(folder, os.W_OK):
             return None
@@ -45,4 +45,4 @@ def _processor() -> str:
         features = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         features = platform.processor()
-    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
+    return f"{platform.machine()}-{text_sha256(features)[:8]}"

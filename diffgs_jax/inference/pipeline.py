@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from diffgs_jax.checkpoints import load_weights, read_metadata
 from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
 from diffgs_jax.diffusion import Sampler, make_sampler
 from diffgs_jax.errors import UserError
+from diffgs_jax.files import model_sha256
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
 from diffgs_jax.inference.compile_cache import use_compile_cache
 from diffgs_jax.inference.conditions import Condition, read_posed_images, show_image
@@ -207,11 +206,7 @@ class Pipeline:
     @functools.cached_property
     def fingerprint(self) -> str:
         """A SHA-256 of the settings and the weights: what the results depend on, wherever the files lie."""
-        digest = hashlib.sha256(json.dumps(to_dict(self.config)["model"], sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
-            digest.update(jax.tree_util.keystr(path).encode())
-            digest.update(np.ascontiguousarray(leaf).view(np.uint8).data)
-        return digest.hexdigest()
+        return model_sha256(to_dict(self.config)["model"], self.params)
 
     def _rig(self, views: int | None) -> ObjectRig:
         """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0."""

@@ -6,7 +6,7 @@ from .preemption import EXIT_CODE, watch_preemption
 from .previews import make_preview, preview_grid
 from .provenance import write_provenance
 from .sharding import batch_sharding, gather, make_mesh, place, replicated, state_shardings
-from .state import TrainState, init_state, make_optimizer
+from .state import TrainState, init_state, make_optimizer, state_from_parts, state_to_parts
 from .step import Loss, make_train_step
 from .utilisation import model_flops_utilisation, program_bytes, state_bytes
 
@@ -37,7 +37,9 @@ __all__ = [
     "replicated",
     "skip_spikes",
     "state_bytes",
+    "state_from_parts",
     "state_shardings",
+    "state_to_parts",
     "watch_preemption",
     "write_provenance",
 ]

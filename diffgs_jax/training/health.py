@@ -1,6 +1,5 @@
 """Stops a run whose numbers are broken, and says which samples broke them."""
 
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.files import write_json
 
 
 class StepRecord(NamedTuple):
@@ -47,7 +47,7 @@ def check_health(folder: pathlib.Path, taken: Sequence[StepRecord], uids: Sequen
         names = [uids[int(number)] for number in np.asarray(_local(record)).ravel()]
         path = folder / "not_finite.json"
         facts = {"step": step, "metrics": {name: repr(value) for name, value in values.items()}, "uids": names}
-        path.write_text(json.dumps(facts, indent=2))
+        write_json(path, facts)
         broken = next(name for name in decisive if not math.isfinite(values[name]))
         raise DataError(
             f"{broken} is not finite at step {step} ({values[broken]}): {path} names the batch; "

@@ -1,7 +1,6 @@
 """What a run writes while it trains: metrics as JSON lines and TensorBoard scalars, and pictures."""
 
 import json
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import UserError
+from diffgs_jax.files import write_text, written_beside
 
 
 class RunLog(NamedTuple):
@@ -49,9 +49,7 @@ def open_log(
     if metrics.exists():
         lines = metrics.read_text(errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _is_before(line, step)]
-        beside = metrics.with_suffix(".jsonl.partial")
-        beside.write_text("".join(kept))
-        os.replace(beside, metrics)
+        write_text(metrics, "".join(kept))
     return RunLog(folder, SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1), tracker)
 
 
@@ -93,7 +91,8 @@ def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3
     pixels = (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     path = log.folder / "previews" / f"{name}_{step:07d}.png"
     path.parent.mkdir(exist_ok=True)
-    imageio.imwrite(path, pixels)
+    with written_beside(path) as beside:
+        imageio.imwrite(beside, pixels)
     log.board.add_image(name, pixels, step, dataformats="HWC")
     if log.tracker is not None:
         import wandb  # ty: ignore (optional)

@@ -10,6 +10,8 @@ import time
 
 import jax
 
+from diffgs_jax.files import write_text
+
 _PACKAGES = ("diffgs_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 _LONGEST_DIFF = 1 << 20
 
@@ -21,7 +23,8 @@ def write_provenance(folder: pathlib.Path) -> None:
         folder: of the run.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
+        UserError: if the changes cannot.
     """
     source = pathlib.Path(__file__).parent
     commit = _git(source, "rev-parse", "HEAD")
@@ -29,7 +32,7 @@ def write_provenance(folder: pathlib.Path) -> None:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     name = f"diff_{started.replace(':', '')}.patch" if diff else ""
     if diff:
-        (folder / name).write_text(diff)
+        write_text(folder / name, diff)
     facts = {
         "started": started,
         "command": sys.argv,

@@ -89,6 +89,17 @@ def _matrices(is_hidden_matrix: Callable[[tuple[str, ...]], bool], params: Any) 
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
+def state_to_parts(state: TrainState) -> dict[str, Any]:
+    """Returns the parts of a checkpoint that hold a state: what samples are drawn from, and what else it takes."""
+    rest = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
+    return {"ema": state.ema, "state": rest}
+
+
+def state_from_parts(parts: dict[str, Any]) -> TrainState:
+    """Returns the state that `state_to_parts` was given."""
+    return TrainState(ema=parts["ema"], **parts["state"])
+
+
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """Returns the state before the first step; the average starts as a copy of the weights."""
     return TrainState(

@@ -18,6 +18,7 @@ import sys
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.evaluation import markdown_table
+from diffgs_jax.files import write_json, write_text
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "diffusion_gs" / "ablation_32.py"
 
@@ -137,8 +138,8 @@ def write_table(options: Options, means: dict[str, dict[str, float]], rows: dict
         "Published PSNR on GSO, dB: " + ", ".join(f"{name} {value}" for name, value in PAPER.items() if name in means),
         "",
     ]
-    (options.out / "ablation.md").write_text("\n".join(lines))
-    (options.out / "ablation.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    write_text(options.out / "ablation.md", "\n".join(lines))
+    write_json(options.out / "ablation.json", rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ has the published cameras, sampler and framing; whether it is a model of objects
 import dataclasses
 import pathlib
 import re
-import shutil
 from typing import Annotated, Literal
 
 import jax
@@ -23,6 +22,7 @@ from diffgs_jax.config import SamplingConfig, TrainConfig, check, to_dict
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import DataConfig
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.files import new_folder
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.published import import_open_diffusiongs
 from diffgs_jax.models.diffusion_gs.published_files import PUBLISHED_RIG, read_camera_template, read_open_diffusiongs
@@ -56,18 +56,12 @@ class ImportConfig:
 
 def main(config: ImportConfig) -> None:
     """Runs the command line."""
-    if config.out.exists() and not config.overwrite:
-        raise UserError(f"{config.out} exists; add --overwrite to replace it")
-    settings, weights, found = convert(config)
+    with new_folder(config.out, overwrite=config.overwrite, hint="add --overwrite to replace it") as folder:
+        settings, weights, found = convert(config)
+        counters = {"samples": 0, "seconds": 0.0}  # of training by this library
+        metadata = {"config": to_dict(settings), "counters": counters, "imported_from": config.input.name}
+        save_weights(folder, 0, weights, metadata, compress=False)
     size = sum(leaf.size for leaf in jax.tree.leaves(weights))
-    beside = config.out.with_name(config.out.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    counters = {"samples": 0, "seconds": 0.0}  # of training by this library
-    metadata = {"config": to_dict(settings), "counters": counters, "imported_from": config.input.name}
-    save_weights(beside, 0, weights, metadata, compress=False)
-    if config.out.exists():
-        shutil.rmtree(config.out)
-    beside.rename(config.out)
     assert isinstance(settings.model, DiffusionGSConfig)
     network = settings.model.network
     print(

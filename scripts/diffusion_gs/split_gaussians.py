@@ -19,6 +19,7 @@ from diffgs_jax.checkpoints import load_weights, read_metadata, save_weights
 from diffgs_jax.config import from_dict, to_dict
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
+from diffgs_jax.files import new_folder
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.splitting import split_gaussians
 
@@ -35,19 +36,18 @@ class SplitConfig:
 
 def main(config: SplitConfig) -> None:
     """Runs the command line."""
-    if config.out.exists():
-        raise UserError(f"{config.out} exists")
-    metadata = read_metadata(config.run)
-    settings = from_dict(metadata["config"], str(config.run))
-    if not isinstance(settings.model, DiffusionGSConfig):
-        raise UserError(f"{config.run} is no DiffusionGS model")
-    shapes = jax.eval_shape(lambda: models.family(settings.model).init(settings.model, jax.random.key(0)))
-    model, weights = split_gaussians(settings.model, load_weights(config.run, shapes))
-    described = {
-        "config": to_dict(dataclasses.replace(settings, model=model)),
-        "counters": metadata["counters"],
-    }
-    save_weights(config.out, 0, weights, described)
+    with new_folder(config.out) as folder:
+        metadata = read_metadata(config.run)
+        settings = from_dict(metadata["config"], str(config.run))
+        if not isinstance(settings.model, DiffusionGSConfig):
+            raise UserError(f"{config.run} is no DiffusionGS model")
+        shapes = jax.eval_shape(lambda: models.family(settings.model).init(settings.model, jax.random.key(0)))
+        model, weights = split_gaussians(settings.model, load_weights(config.run, shapes))
+        described = {
+            "config": to_dict(dataclasses.replace(settings, model=model)),
+            "counters": metadata["counters"],
+        }
+        save_weights(folder, 0, weights, described)
     print(
         f"{config.out}: --model.network.stride {model.network.stride} "
         f"--model.gaussians.scale-offset {model.gaussians.scale_offset:.4f} "

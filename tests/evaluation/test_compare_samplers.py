@@ -4,6 +4,8 @@ import pathlib
 
 import pytest
 
+from diffgs_jax.files import json_sha256, write_json
+
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "compare_samplers.py"
 
 
@@ -41,7 +43,7 @@ def test_every_cell_is_computed_once(script, workplace, tmp_path):
 
 def test_a_cell_of_other_settings_or_a_damaged_one_does_not_count(script, tmp_path):
     file = tmp_path / "ddim-1.json"
-    script.write_json(file, {"key": script.evaluation.fingerprint({"seed": 0}), "means": {"psnr": 1.0}})
+    write_json(file, {"key": json_sha256({"seed": 0})[:16], "means": {"psnr": 1.0}})
     assert script.read_cell(file, {"seed": 0}) == {"psnr": 1.0}
     assert script.read_cell(file, {"seed": 1}) is None
     file.write_text(file.read_text()[:-9])

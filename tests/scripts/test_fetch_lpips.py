@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.models import perceptual
+from diffgs_jax.files import cache_folder
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "fetch_lpips.py"
 
@@ -53,7 +53,7 @@ def test_another_archive_is_refused_and_leaves_nothing(script, tmp_path, monkeyp
     archive.write_bytes(b"something else")
     with pytest.raises(DataError, match="SHA-256 differs"):
         script.main(script.Arguments(archive))
-    assert not perceptual.cache_folder().exists()
+    assert not cache_folder().exists()
 
 
 def test_a_download_that_fails_says_what_to_do(script, tmp_path, monkeypatch):

@@ -126,7 +126,10 @@ def test_split_gaussians_are_trained_on(request, tmp_path):
     more = ["--run.steps", "1", "--run.init-from", str(tmp_path / "split"), *settings]
     main(arguments(root, tmp_path / "fine", *more))
     again = subprocess.run(script, capture_output=True, text=True)
-    assert again.returncode == 2 and again.stderr == f"error: {tmp_path / 'split'} exists\n"
+    assert (
+        again.returncode == 2
+        and again.stderr == f"error: {tmp_path / 'split'} exists already; delete it or choose another folder\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 from .lpips import LPIPSWeights, Network, features, lpips, smallest_size
-from .lpips_weights import cache_folder, fingerprint, is_installed, load_lpips, save_lpips, weights_file
+from .lpips_weights import is_installed, load_lpips, save_lpips, weights_file
 from .renderings import depth_errors, perceptual_distance, rendering_losses
 from .ssim import SSIM_WINDOW, ssim, ssim_map
 from .weighting import Ramp, TermWeights, min_snr_weights, ramp_factor, signal_weights
@@ -10,10 +10,8 @@ __all__ = [
     "Network",
     "Ramp",
     "TermWeights",
-    "cache_folder",
     "depth_errors",
     "features",
-    "fingerprint",
     "is_installed",
     "load_lpips",
     "lpips",

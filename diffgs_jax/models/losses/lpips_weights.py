@@ -3,33 +3,22 @@
 Nothing here reaches for the network: `scripts/fetch_lpips.py` puts the files into the user's cache, once.
 """
 
-import hashlib
-import os
 import pathlib
 import zipfile
-from typing import Any
 
-import jax
 import numpy as np
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import CACHE_VARIABLE, arrays_sha256, cache_folder, make_folder, written_beside
 from diffgs_jax.models.losses.lpips import LPIPSWeights, Network
-
-CACHE_VARIABLE = "DIFFGS_JAX_CACHE"
-"""Environment variable that names another cache folder."""
 
 FETCH_COMMAND = "python scripts/fetch_lpips.py"
 
 # Of the arrays, not of the file, whose bytes depend on the version of NumPy that wrote it.
-_FINGERPRINTS: dict[Network, str] = {
+_PUBLISHED: dict[Network, str] = {
     "vgg": "53f82b614acf7eb5197f207f213975ca341f5ef7b069a858e7045cab0b688c10",
     "alex": "2333fcca1464fdc44f9411ffcb38dd9e7cf7d56c4c1065c29a4d0f166049625d",
 }
-
-
-def cache_folder() -> pathlib.Path:
-    """Returns the folder for what is fetched once: `$DIFFGS_JAX_CACHE`, or `~/.cache/diffgs_jax`."""
-    return pathlib.Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/diffgs_jax").expanduser()
 
 
 def weights_file(network: Network) -> pathlib.Path:
@@ -65,7 +54,7 @@ def load_lpips(network: Network) -> LPIPSWeights:
         part: tuple(arrays.get(f"{part}/{index}", np.zeros(0)) for index in range(_count(arrays, part)))
         for part in ("kernels", "biases", "heads")
     }
-    if fingerprint(weights) != _FINGERPRINTS[network]:
+    if arrays_sha256(weights) != _PUBLISHED[network]:
         raise DataError(f"{path} does not hold the published weights; {again}")
     return weights
 
@@ -77,31 +66,17 @@ def save_lpips(network: Network, weights: LPIPSWeights) -> pathlib.Path:
         DataError: if they are not the published ones.
         UserError: if the cache cannot be written.
     """
-    if fingerprint(weights) != _FINGERPRINTS[network]:
+    if arrays_sha256(weights) != _PUBLISHED[network]:
         raise DataError(f"these are not the published weights of LPIPS ({network})")
     path = weights_file(network)
-    # Two may fetch at a time: each writes a file of its own.
-    beside = path.with_suffix(f".{os.getpid()}.partial")
     arrays = {f"{part}/{index}": array for part, group in weights.items() for index, array in enumerate(group)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}; {CACHE_VARIABLE} names another folder") from error
+        make_folder(path.parent)
+        with written_beside(path) as beside:
+            np.savez(beside, **arrays)
+    except UserError as error:
+        raise UserError(f"{error}: {CACHE_VARIABLE} names another folder for the cache") from error
     return path
-
-
-def fingerprint(weights: Any) -> str:
-    """Returns a SHA-256 over the names, types, shapes and values of a tree of arrays."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 def _count(arrays: dict[str, np.ndarray], part: str) -> int:

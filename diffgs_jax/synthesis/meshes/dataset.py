@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ import msgpack
 from diffgs_jax.data.split import split_of
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import unfinished_folder
 from diffgs_jax.synthesis.meshes import blender, light
 from diffgs_jax.synthesis.meshes.engines import Renderer, engine_name, open_engine
 from diffgs_jax.synthesis.meshes.objects import MeshSource, RenderSettings, render_source
@@ -81,7 +80,7 @@ def render_dataset(
     engine = open_engine(settings.engine, settings.size, samples=settings.samples, blender=workforce.blender)
     described = {"renderer": _renderer_description(settings, engine), **description}
     engine.close()
-    kept = _make_kept(out, described)
+    kept = unfinished_folder(out, described)
     threads = 1 if workforce.workers > 1 or workforce.ray else 0
     make = functools.partial(render_source, settings=settings, blender=workforce.blender, threads=threads)
     skipped = work_through(
@@ -124,16 +123,6 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
     if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
         raise UserError(f"--shard {shard} is not i/n with i from 0 to n − 1")
     return int(number), int(count)
-
-
-def _make_kept(out: pathlib.Path, described: dict[str, Any]) -> pathlib.Path:
-    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
-    kept = out.with_name(f"{out.name}.partial-{fingerprint}")
-    try:
-        kept.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{kept} cannot be written: {error}") from None
-    return kept
 
 
 def _renderer_description(settings: RenderSettings, engine: Renderer) -> dict[str, Any]:

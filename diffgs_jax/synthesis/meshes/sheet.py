@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diffgs_jax.data.record_views import decode_views
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.store import open_store, read_index
+from diffgs_jax.files import written_beside
 
 _GAP, _LABEL = 2, 14
 
@@ -46,4 +47,5 @@ def write_store_sheet(
             # Premultiplied, so on white by adding what is transparent.
             on_white = picture[..., :3] + (255 - picture[..., 3:])
             sheet.paste(Image.fromarray(on_white), (_GAP + place * (tile + _GAP), top + _LABEL))
-    sheet.save(file)
+    with written_beside(file) as beside:
+        sheet.save(beside)

@@ -4,7 +4,6 @@ Source: the Debian package `sweethome3d-furniture`; the format is that of Sweet 
 zip archive with a Java properties file, `PluginFurnitureCatalog.properties`, of `key#number=value` lines.
 """
 
-import hashlib
 import pathlib
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import file_sha256, make_folder
 
 PACKAGE, VERSION = "sweethome3d-furniture", "1.8-1"
 SHA256 = "3ccb90c63f9525e887a767b9cd5c8b6933b8b6b2973a615a5359ee68a2118668"
@@ -90,11 +90,7 @@ def fetch_package(work: pathlib.Path) -> pathlib.Path:
 
 def check_package(file: pathlib.Path) -> None:
     """Refuses any other file than the one this script was written for."""
-    try:
-        with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    found = file_sha256(file)
     if found != SHA256:
         raise DataError(f"{file} is not {PACKAGE} {VERSION}: its SHA-256 is {found}, not {SHA256}")
 
@@ -114,14 +110,6 @@ def unpack_package(package: pathlib.Path, work: pathlib.Path, licenses: set[str]
             archive = folder / "usr/share/sweethome3d/furniture" / f"{library}.sh3f"
             entries += unpack_library(archive, work / "models")
     return entries
-
-
-def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder or says why not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
 
 
 def unpack_library(archive: pathlib.Path, folder: pathlib.Path) -> list[CatalogueEntry]:

@@ -7,7 +7,6 @@ after the third time.
 
 import concurrent.futures
 import contextlib
-import hashlib
 import importlib
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from tqdm import tqdm
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import text_sha256, write_bytes
 
 _MOST_ATTEMPTS = 3
 
@@ -88,7 +88,7 @@ def work_through(
 
 def kept_file(folder: pathlib.Path, uid: str) -> pathlib.Path:
     """Returns where the finished piece of this name lies."""
-    return folder / f"{hashlib.sha256(uid.encode()).hexdigest()[:24]}.msgpack"
+    return folder / f"{text_sha256(uid)[:24]}.msgpack"
 
 
 def attempt(item: Item, make: Make, folder: pathlib.Path) -> str | None:
@@ -107,9 +107,7 @@ def attempt(item: Item, make: Make, folder: pathlib.Path) -> str | None:
     except Exception as error:  # what a mesh from anywhere makes its readers raise
         begun.unlink()
         return " ".join(str(error).split()) or type(error).__name__
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(made)
-    unfinished.rename(file)
+    write_bytes(file, made)
     begun.unlink(missing_ok=True)
     return None
 
