@@ -1,12 +1,22 @@
-"""Transformer pieces that model families share."""
+"""Pieces of transformers and U-Nets that model families share."""
 
 from diffgs_jax.models.layers.dit import Block, ScaleNorm, layer_norm, modulate
 from diffgs_jax.models.layers.embeddings import TimestepEmbedding, sinusoidal_embedding
 from diffgs_jax.models.layers.initialization import Initializers, initializers
 from diffgs_jax.models.layers.patches import patchify, unpatchify
+from diffgs_jax.models.layers.resnet import AttentionBlock, BlockSettings, Downsample, ResNetBlock, Upsample
 from diffgs_jax.models.layers.trunk import RematKeeps, Trunk
+from diffgs_jax.models.layers.unet import UNet, UNetBlock, unet_initializers
 
 __all__ = [
+    "unet_initializers",
+    "UNetBlock",
+    "UNet",
+    "Upsample",
+    "ResNetBlock",
+    "Downsample",
+    "BlockSettings",
+    "AttentionBlock",
     "Block",
     "Initializers",
     "RematKeeps",
