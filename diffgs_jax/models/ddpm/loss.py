@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
-from diffgs_jax.diffusion import add_noise, from_x0, make_schedule, sample_timesteps
+from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps, training_target
 from diffgs_jax.models.ddpm.config import DDPMConfig
 from diffgs_jax.models.ddpm.network import apply_network, class_numbers
 from diffgs_jax.models.family import Batch, Frozen, Metrics, Params
@@ -41,8 +41,7 @@ def loss(
     if classes is not None and config.condition_dropout:
         hidden = jax.random.bernoulli(key_hidden, config.condition_dropout, (count,))
         classes = jnp.where(hidden, config.classes, classes)
-    # Noise is taken as it was drawn: worked out of x_t it would lose digits where there is little of it.
-    target = noise if config.prediction == "epsilon" else from_x0(schedule, config.prediction, x0, x_t, timesteps)
+    target = training_target(schedule, config.prediction, x0, timesteps, noise)
     value = jnp.mean((apply_network(config, params, x_t, timesteps, classes) - target) ** 2)
     return value, {"loss": value}
 

@@ -18,18 +18,18 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from diffgs_jax.errors import UserError
 from diffgs_jax.models.ddpm.config import DDPMConfig
 from diffgs_jax.models.family import Params
-from diffgs_jax.models.layers import BlockSettings, TimestepEmbedding, UNet, unet_initializers
+from diffgs_jax.models.layers import BlockSettings, TimestepEmbedding, UNet, draw_uniform, uniform_bounds
 
 
 class Network(nnx.Module):
     """The network of a `DDPMConfig`. Its condition has four times the channels of full resolution (Ho et al. 2020)."""
 
     def __init__(self, config: DDPMConfig, *, rngs: nnx.Rngs):
-        unet, width, inits = config.network, 4 * config.network.channels, unet_initializers()
+        unet, width, inits = config.network, 4 * config.network.channels, uniform_bounds()
         self.timestep = TimestepEmbedding(width, initializers=inits, rngs=rngs)
         self.classes = (
-            # One more stands for no class.
-            nnx.Embed(config.classes + 1, width, embedding_init=jax.nn.initializers.normal(1.0), rngs=rngs)
+            # One more stands for no class. The bound is that of unit variance.
+            nnx.Embed(config.classes + 1, width, embedding_init=jax.nn.initializers.constant(3**0.5), rngs=rngs)
             if config.classes
             else None
         )
@@ -74,7 +74,7 @@ def init_params(config: DDPMConfig, key: PRNGKeyArray) -> Params:
         UserError: if the config contradicts itself.
     """
     check_network(config)
-    return nnx.to_pure_dict(nnx.state(Network(config, rngs=nnx.Rngs(key)), nnx.Param))
+    return draw_uniform(nnx.to_pure_dict(nnx.state(Network(config, rngs=nnx.Rngs(0)), nnx.Param)), key)
 
 
 def param_shapes(config: DDPMConfig) -> Params:
@@ -126,16 +126,13 @@ def check_network(config: DDPMConfig) -> None:
         UserError: naming the first such setting.
     """
     network, levels = config.network, len(config.network.multipliers)
-    odd = [m for m in network.multipliers if m < 1 or network.channels * m % network.groups]
-    split = [
-        m for m in network.multipliers if network.channels * m % max(network.channels * m // network.head_width, 1)
-    ]
+    widths = [network.channels * multiplier for multiplier in network.multipliers]
+    ungrouped = [width for width in widths if width < 1 or width % network.groups]
+    unsplit = [width for width in widths if width % max(width // network.head_width, 1)]
     problems = {
         "multipliers is empty": not network.multipliers,
-        f"groups = {network.groups} does not divide channels × multipliers = {network.channels} × {odd}": bool(odd),
-        f"head_width = {network.head_width} does not part channels × multipliers = {network.channels} × {split}": bool(
-            split
-        ),
+        f"groups = {network.groups} does not divide {ungrouped}, of channels × multipliers": bool(ungrouped),
+        f"heads of head_width = {network.head_width} do not divide {unsplit}, of channels × multipliers": bool(unsplit),
         f"attention_levels = {network.attention_levels} names levels other than 0 to {levels - 1}": not set(
             network.attention_levels
         )

@@ -2,14 +2,15 @@
 
 from diffgs_jax.models.layers.dit import Block, ScaleNorm, layer_norm, modulate
 from diffgs_jax.models.layers.embeddings import TimestepEmbedding, sinusoidal_embedding
-from diffgs_jax.models.layers.initialization import Initializers, initializers
+from diffgs_jax.models.layers.initialization import Initializers, draw_uniform, initializers, uniform_bounds
 from diffgs_jax.models.layers.patches import patchify, unpatchify
 from diffgs_jax.models.layers.resnet import AttentionBlock, BlockSettings, Downsample, ResNetBlock, Upsample
 from diffgs_jax.models.layers.trunk import RematKeeps, Trunk
-from diffgs_jax.models.layers.unet import UNet, UNetBlock, unet_initializers
+from diffgs_jax.models.layers.unet import UNet, UNetBlock
 
 __all__ = [
-    "unet_initializers",
+    "draw_uniform",
+    "uniform_bounds",
     "UNetBlock",
     "UNet",
     "Upsample",

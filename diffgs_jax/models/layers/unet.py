@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from diffgs_jax.models.layers.initialization import Initializers
 from diffgs_jax.models.layers.resnet import (
     AttentionBlock,
     BlockSettings,
@@ -22,15 +21,6 @@ from diffgs_jax.models.layers.resnet import (
     Upsample,
     convolution,
 )
-
-
-def unet_initializers() -> Initializers:
-    """Returns how a U-Net starts: uniform, of variance 2 / (inputs + outputs); the last kernel of every branch zero.
-
-    So each residual branch starts as the identity and the network's output as zero (Ho et al. 2020, published code).
-    """
-    uniform = jax.nn.initializers.xavier_uniform()
-    return Initializers(linear=uniform, modulation=uniform, embedding=uniform, output=jax.nn.initializers.zeros)
 
 
 class UNetBlock(nnx.Module):
@@ -102,9 +92,8 @@ class UNet(nnx.Module):
             down[str(level)] = UNetLevel(chain, resample)
         self.down = nnx.Dict(down)
         width = channels[-1]
-        self.middle = UNetLevel(
-            [UNetBlock(width, width, attends, settings, rngs=rngs) for attends in (True, False)], None
-        )
+        chain = [UNetBlock(width, width, attends, settings, rngs=rngs) for attends in (True, False)]
+        self.middle = UNetLevel(chain, None)
         up = {}
         for level in reversed(range(len(channels))):
             chain = []
@@ -132,9 +121,7 @@ class UNet(nnx.Module):
         """
         multiple = 2 ** (self.levels - 1)
         if x.shape[1] % multiple or x.shape[2] % multiple:
-            raise ValueError(
-                f"{self.levels} levels need sides that {multiple} divides, not {x.shape[1]} × {x.shape[2]}"
-            )
+            raise ValueError(f"{self.levels} levels need sides that {multiple} divides, not {x.shape[1:3]}")
         x = self.input(x)
         left = [x]
         for level in range(self.levels):
