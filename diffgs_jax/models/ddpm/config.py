@@ -42,7 +42,8 @@ class DDPMConfig:
     """The noise schedule; `squaredcos_cap_v2` (Nichol & Dhariwal 2021) suits images of 64 pixels and less better."""
     prediction: PredictionType = "epsilon"
     """What the network predicts and the mean squared error is taken of: the noise `epsilon` (Ho et al. 2020, eq. 14),
-    the clean image `x0`, or the velocity `v` (Salimans & Ho 2022)."""
+    the clean image `x0`, the velocity `v` (Salimans & Ho 2022), or `flow`, that of straight lines (Lipman et al. 2023),
+    which goes with the `flow` schedule."""
     timestep_sampling: TimestepSampling = "uniform"
     """Which timesteps are trained at."""
     timestep_shift: float = 1.0

@@ -36,7 +36,10 @@ def check(config: DDPMConfig, data: DataSettings) -> None:
         UserError: naming them in one line.
     """
     check_network(config)
-    make_schedule(config.schedule)
+    if make_schedule(config.schedule).is_flow and config.prediction == "epsilon":
+        raise UserError(
+            "model.prediction epsilon says nothing where model.schedule flow ends, in pure noise: give flow"
+        )
     multiple = _image_multiple(config)
     if data.resolution % multiple:
         raise UserError(

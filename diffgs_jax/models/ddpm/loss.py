@@ -42,7 +42,8 @@ def loss(
         hidden = jax.random.bernoulli(key_hidden, config.condition_dropout, (count,))
         classes = jnp.where(hidden, config.classes, classes)
     target = training_target(schedule, config.prediction, x0, timesteps, noise)
-    value = jnp.mean((apply_network(config, params, x_t, timesteps, classes) - target) ** 2)
+    told = jnp.asarray(schedule.timesteps)[timesteps]
+    value = jnp.mean((apply_network(config, params, x_t, told, classes) - target) ** 2)
     return value, {"loss": value}
 
 
