@@ -2,6 +2,15 @@ from .baselines import Picture, billboard, copied_view, mean_view
 from .curves import Plot, draw_plots, plots_by_angle
 from .depth import consistency, depth_error
 from .distances import frechet_distance, kernel_distance
+from .images import (
+    ImageEvaluation,
+    ImageScores,
+    Neighbours,
+    evaluate_images,
+    nearest_images,
+    read_images,
+    sample_images,
+)
 from .inception import inception_features, load_inception
 from .metrics import (
     ALPHA_THRESHOLD,
@@ -53,6 +62,13 @@ from .scenes import load_scenes
 from .scoring import BatchScores, ProtocolConfig, score_batch
 
 __all__ = [
+    "sample_images",
+    "read_images",
+    "nearest_images",
+    "evaluate_images",
+    "Neighbours",
+    "ImageScores",
+    "ImageEvaluation",
     "ALPHA_THRESHOLD",
     "COLUMNS",
     "CONDITION_ELEVATION",

@@ -484,9 +484,11 @@ def request_of(batch: Batch) -> Request:
 
 
 def _register_families() -> None:
+    from diffgs_jax.models.ddpm.config import DDPMConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
+    register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
 
 
 _register_families()

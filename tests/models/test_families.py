@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import stub_family
-from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 
 from diffgs_jax.checkpoints import latest_step, save_weights
 from diffgs_jax.config import RunConfig, TrainConfig, apply_overrides, from_dict, to_dict
@@ -19,6 +18,7 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import orbit
 from diffgs_jax.inference import load
 from diffgs_jax.models import Cost, Diffuses, Encodes, Family, Generates, Predicts, Requirements, family, kind_of, kinds
+from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
 from diffgs_jax.models.family import register, request_of
 from diffgs_jax.train import train
@@ -34,7 +34,7 @@ SINGLE = {"condition_views": 0, "noisy_views": 1, "novel_views": 0}
 TINY = {
     "diffusion_gs": (GAUSSIANS, VIEWS, ("--model.network.heads", "2"), lambda model: model.network.heads == 2),
     "ddpm": (
-        DDPMConfig(network=UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(8,), heads=1, groups=4)),
+        DDPMConfig(network=UNetConfig(channels=8, multipliers=(1, 2), blocks=1, groups=4)),
         SINGLE,
         ("--model.network.groups", "2"),
         lambda model: model.network.groups == 2,

@@ -1,12 +1,23 @@
-"""Transformer pieces that model families share."""
+"""Pieces of transformers and U-Nets that model families share."""
 
 from diffgs_jax.models.layers.dit import Block, ScaleNorm, layer_norm, modulate
 from diffgs_jax.models.layers.embeddings import TimestepEmbedding, sinusoidal_embedding
-from diffgs_jax.models.layers.initialization import Initializers, initializers
+from diffgs_jax.models.layers.initialization import Initializers, draw_uniform, initializers, uniform_bounds
 from diffgs_jax.models.layers.patches import patchify, unpatchify
+from diffgs_jax.models.layers.resnet import AttentionBlock, BlockSettings, Downsample, ResNetBlock, Upsample
 from diffgs_jax.models.layers.trunk import RematKeeps, Trunk
+from diffgs_jax.models.layers.unet import UNet, UNetBlock
 
 __all__ = [
+    "draw_uniform",
+    "uniform_bounds",
+    "UNetBlock",
+    "UNet",
+    "Upsample",
+    "ResNetBlock",
+    "Downsample",
+    "BlockSettings",
+    "AttentionBlock",
     "Block",
     "Initializers",
     "RematKeeps",

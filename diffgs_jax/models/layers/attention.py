@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -40,12 +41,15 @@ class Attention(nnx.Module):
         kind: AttentionKind,
         dtype: DTypeLike,
         initializers: Initializers,
+        projection_init: Initializer | None = None,
         rngs: nnx.Rngs,
     ):
+        """Draws the weights; `projection_init` takes the place of `initializers.linear` for the last projection."""
         self.kind = kind
         self.heads = heads
         self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, kernel_init=initializers.linear, rngs=rngs)
-        self.projection = nnx.Linear(width, width, dtype=dtype, kernel_init=initializers.linear, rngs=rngs)
+        projection_init = projection_init or initializers.linear
+        self.projection = nnx.Linear(width, width, dtype=dtype, kernel_init=projection_init, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
         """Attends among the tokens of each sample."""

@@ -1,9 +1,13 @@
-"""How the weights of a transformer start."""
+"""How the weights of a network start."""
 
-from typing import Literal, NamedTuple
+import itertools
+import math
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jaxtyping import Array, PRNGKeyArray
 
 Scheme = Literal["gated", "published"]
 """`gated` starts every residual branch at zero; `published` draws every kernel from a normal of std 0.02."""
@@ -42,3 +46,38 @@ def initializers(scheme: Scheme) -> Initializers:
         embedding=jax.nn.initializers.normal(0.02),
         output=jax.nn.initializers.variance_scaling(0.01, "fan_in", "normal"),
     )
+
+
+def uniform_bounds() -> Initializers:
+    """Returns initialisers that set each kernel to a constant: how far from zero `draw_uniform` may draw it.
+
+    Kernels get the variance 2 / (inputs + outputs) of Glorot & Bengio 2010, and the last
+    kernel of every residual branch and of the network is zero, as in the published code of Ho et al. 2020: so a branch
+    starts as the identity and the network's output as zero.
+    """
+
+    def glorot(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        fan = math.prod(shape[:-2]) * (shape[-2] + shape[-1])
+        return jnp.full(shape, math.sqrt(6 / fan), dtype)
+
+    return Initializers(linear=glorot, modulation=glorot, embedding=glorot, output=jax.nn.initializers.zeros)
+
+
+def draw_uniform(bounds: dict[str, Any], key: PRNGKeyArray) -> dict[str, Any]:
+    """Returns parameters whose kernels and embeddings are drawn between −bound and bound.
+
+    They are cut out of one draw: a program with a draw for each kernel of a U-Net takes a minute to compile.
+
+    Args:
+        bounds: parameters of a network made with `uniform_bounds`.
+        key: of the draw.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(bounds)
+    sizes = [leaf.size if path[-1].key in ("kernel", "embedding") else 0 for path, leaf in leaves]
+    numbers = jax.random.uniform(key, (sum(sizes),), minval=-1.0, maxval=1.0)
+    pieces = jnp.split(numbers, list(itertools.accumulate(sizes[:-1])))
+    drawn = [
+        leaf * piece.reshape(leaf.shape) if piece.size else leaf
+        for (_, leaf), piece in zip(leaves, pieces, strict=True)
+    ]
+    return jax.tree_util.tree_unflatten(structure, drawn)
