@@ -4,8 +4,8 @@
 
 Trainings of `configs/diffusion_gs/ablation_32.py` with the same seeds and the same number of samples, each row adding
 one idea to the row before (Cai et al. 2025, table 4): a network without timesteps that sees noise alone and answers
-once; the diffusion framework; L_pd to begin with; scenes mixed in; RPPC instead of Plücker rays. One more row:
-that with scheduled sampling. Each is then scored on the test objects. Give the same command again after an interruption:
+once; the diffusion framework; L_pd to begin with; scenes mixed in; RPPC instead of Plücker rays. One row more:
+scheduled sampling. Each is then scored on the test objects. Give the same command again after an interruption:
 trainings continue, and finished rows are kept. `--help` lists every option.
 """
 

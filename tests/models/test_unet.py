@@ -167,10 +167,11 @@ def test_counted_products_are_those_of_the_formula(inputs):
     products += batch * CONDITION * (3 * a + 5 * b)
     products += 4 * batch * 8 * (4 * b * b + 2 * 8 * b)  # attention: projections of 8 pixels, scores and values
     assert product_flops(run, weights, *inputs) == 2 * products
+
     # A scan repeats its body.
-    repeated = lambda weights: jax.lax.scan(
-        lambda x, _: (run(weights, x, inputs[1])[..., :1] + x, None), inputs[0], length=3
-    )  # noqa: E731, E501
+    def repeated(weights):
+        return jax.lax.scan(lambda x, _: (run(weights, x, inputs[1])[..., :1] + x, None), inputs[0], length=3)
+
     assert product_flops(repeated, weights) == 6 * products
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 Scheme = Literal["gated", "published"]
 """`gated` starts every residual branch at zero; `published` draws every kernel from a normal of std 0.02."""
@@ -56,9 +56,9 @@ def uniform_bounds() -> Initializers:
     starts as the identity and the network's output as zero.
     """
 
-    def glorot(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+    def glorot(key: Any, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Any:
         fan = math.prod(shape[:-2]) * (shape[-2] + shape[-1])
-        return jnp.full(shape, math.sqrt(6 / fan), dtype)
+        return jnp.full(shape, math.sqrt(6 / fan), jnp.float32 if dtype is None else dtype)
 
     return Initializers(linear=glorot, modulation=glorot, embedding=glorot, output=jax.nn.initializers.zeros)
 

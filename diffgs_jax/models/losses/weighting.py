@@ -79,5 +79,5 @@ def signal_weights(config: ScheduleConfig, power: float, timesteps: Int[Array | 
     """
     if not power > 0:
         raise UserError(f"perceptual_signal_power must be above 0, or 0 for no weighting, not {power}")
-    table = (make_schedule(config).alphas_cumprod ** power).astype(np.float32)
+    table = (make_schedule(config).alpha ** (2 * power)).astype(np.float32)
     return jnp.asarray(table)[jnp.asarray(timesteps)]

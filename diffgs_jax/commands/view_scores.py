@@ -1,0 +1,124 @@
+"""What `evaluate.py` does with a model that makes Gaussians: the views of held-out objects or scenes, and baselines."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+
+import numpy as np
+from tqdm import tqdm
+
+from diffgs_jax import evaluation
+from diffgs_jax.commands.evaluation import (
+    ProtocolOptions,
+    choose_metrics,
+    describe,
+    keep_row,
+    make_baselines,
+    make_predictor,
+    peak_memory,
+    read_cases,
+)
+from diffgs_jax.data import open_store
+from diffgs_jax.evaluation import MODEL, ONE_STEP
+from diffgs_jax.inference import Pipeline, SamplingOptions
+from diffgs_jax.interop import tile_images, write_image
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRows:
+    """Which rows the table has beside the model, and what is drawn.
+
+    Attributes:
+        one_step: score what the model makes of pure noise in a single step.
+        swap: score what the model makes of another object's image.
+        baselines: score predictions that need no learning.
+        training_data: record store whose train split the mean training view is made of.
+        mean_view_objects: training objects that it is made of.
+        drawn_objects: rows of each image.
+    """
+
+    one_step: bool
+    swap: bool
+    baselines: bool
+    training_data: pathlib.Path
+    mean_view_objects: int
+    drawn_objects: int
+
+
+def score_views(
+    pipeline: Pipeline,
+    options: ProtocolOptions,
+    sampling: SamplingOptions,
+    wanted: ViewRows,
+    folder: pathlib.Path,
+    unfinished: pathlib.Path,
+) -> str:
+    """Runs the protocol and fills a folder with tables, numbers and images.
+
+    Args:
+        pipeline: of a model that makes Gaussians.
+        options: what is asked.
+        sampling: how to sample.
+        wanted: further rows.
+        folder: is there.
+        unfinished: where finished batches are kept until all is done; removed then.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: if options contradict one another.
+        DataError: if the data is not usable.
+    """
+    usual = pipeline.config.sampling
+    sampler, steps = sampling.sampler or usual.sampler, usual.steps if sampling.steps is None else sampling.steps
+    protocol = choose_metrics(options, pipeline)
+    predictor = make_predictor(pipeline, protocol, sampler, steps)
+    store = open_store(options.data, options.split)
+    cases = read_cases(options, store, pipeline)
+
+    # Every row of the table; finished batches of it are kept until all is done
+    settings = describe(options, pipeline, protocol, store, cases)
+    keep = functools.partial(keep_row, unfinished, settings)
+    truth = evaluation.features_of_truth(cases, protocol, keep=keep("truth"))
+    with tqdm(desc=MODEL, total=len(cases) * (2 if wanted.swap and len(cases) > 1 else 1), unit="object") as bar:
+        kept = keep(f"{sampler}-{steps}" + ("-swap" if wanted.swap else ""))
+        model = evaluation.evaluate_model(
+            predictor, pipeline.params, cases, protocol, bar.update, swap=wanted.swap, keep=kept
+        )
+    rows = {MODEL: model}
+    if wanted.one_step and steps > 1:
+        predictor = make_predictor(pipeline, protocol, sampler, 1)
+        with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar:
+            rows[ONE_STEP] = evaluation.evaluate_model(
+                predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")
+            )
+    if wanted.baselines:
+        baselines = make_baselines(options, pipeline, wanted.training_data, wanted.mean_view_objects)
+        for name, paint in baselines.items():
+            with tqdm(desc=name, total=len(cases), unit="object") as bar:
+                rows[name] = evaluation.evaluate_pictures(paint, cases, protocol, bar.update, keep=keep(name))
+
+    # What is left behind
+    settings |= {"sampler": sampler, "steps": steps}
+    settings |= {f"peak memory of the {name}, GB": value for name, value in peak_memory().items()}
+    measured = evaluation.summary(rows, truth, [item.uid for item in cases], settings)
+    (folder / "evaluation.json").write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
+    report = evaluation.markdown_report(measured)
+    (folder / "evaluation.md").write_text(report)
+    ranked = [evaluation.object_mean(views) for views in rows[MODEL].scores[measured["measure"]]]
+    ranking = np.argsort(ranked, kind="stable").tolist()
+    count = min(wanted.drawn_objects, len(cases))
+    shown = {
+        "worst": ranking[:count],
+        "best": ranking[::-1][:count],
+        "grid": evaluation.spread(len(cases), count),
+    }
+    for name, chosen in shown.items():
+        image = tile_images(evaluation.object_rows(cases, rows[MODEL].predictions, chosen))
+        write_image(folder / f"{name}.png", image)
+    evaluation.draw_plots(folder / "curves.png", evaluation.plots_by_angle(rows, cases))
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return report
