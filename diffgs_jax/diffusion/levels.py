@@ -59,16 +59,11 @@ def visited_levels(schedule: Schedule, steps: int, spacing: Spacing, quirks: Qui
     Raises:
         UserError: if there are not that many steps.
     """
-    if schedule.alphas_cumprod is None:
-        return _flow_levels(schedule, steps, spacing, quirks)
-    return _variance_preserving_levels(schedule, schedule.alphas_cumprod, steps, spacing, quirks)
+    return (_flow_levels if schedule.is_flow else _variance_preserving_levels)(schedule, steps, spacing, quirks)
 
 
-def _variance_preserving_levels(
-    schedule: Schedule, signal: Float64[np.ndarray, "total"], steps: int, spacing: Spacing, quirks: Quirks
-) -> Levels:
-    """Works with ᾱ and 1 − ᾱ, never with α², which is ᾱ only up to rounding."""
-    rows = spaced_steps(schedule.steps, steps, spacing, quirks.leading_offset)
+def _variance_preserving_levels(schedule: Schedule, steps: int, spacing: Spacing, quirks: Quirks) -> Levels:
+    rows, signal = spaced_steps(schedule.steps, steps, spacing, quirks.leading_offset), schedule.alphas_cumprod
     end = signal[0] if quirks.ends_at_first_timestep else 1.0
     if quirks.fixed_stride:
         following = rows - schedule.steps // steps

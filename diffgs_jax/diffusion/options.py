@@ -43,7 +43,7 @@ class Quirks:
             1 (edm).
         starts_below_noise: sampling starts at s = 1 − 1/T, below pure noise, from pure noise (dpm and dpm_sde of flow).
         truncated_timesteps: the network is told ⌊T · σ⌋, though the noise level is σ (dpm and dpm_sde of flow). For
-            networks that predict the flow; see `Sampler.untold`.
+            networks that predict the flow; see `Sampler.sigma_excess`.
         shifts_twice: the schedule's shift is applied to both ends of linspace spacing, and then to all steps again
             (euler).
     """

@@ -40,9 +40,9 @@ class Sampler(NamedTuple):
         previous_x0: `[steps]` factor of the prediction of the step before, 0 at the first; None for one-step rules.
         noise: `[steps]` standard deviation of the noise put back, 0 at the last; None for deterministic samplers.
         clipped: `[steps]` factor of clip(x̂_0, −1, 1) − x̂_0; None without the quirk.
-        untold: `[steps]` σ over the σ that the network is told, less 1. A denoiser that is told too little noise makes
-            x̂_0 = x − σ_told · (flow) of the network's flow; x̂_0 + untold · (x̂_0 − x) is what σ itself would have
-            made. None without the quirk.
+        sigma_excess: `[steps]` r = σ / σ_told − 1, where the network is told less noise than there is. A denoiser made
+            of a network that predicts the flow then says x − σ_told · flow, and x̂_0 + r (x̂_0 − x) is x − σ · flow.
+            None without the quirk.
         start: factor of the standard normal array that sampling from nothing starts with.
     """
 
@@ -54,7 +54,7 @@ class Sampler(NamedTuple):
     previous_x0: Column | None = None
     noise: Column | None = None
     clipped: Column | None = None
-    untold: Column | None = None
+    sigma_excess: Column | None = None
     start: Float[Array | np.ndarray, ""] | float = 1.0
 
 
@@ -235,4 +235,4 @@ def _truncated(sampler: Sampler, total: int) -> Sampler:
     told = np.floor(total * sigma)
     if told.min() < 1:
         raise UserError("with that many steps truncated timesteps would tell the network that there is no noise")
-    return sampler._replace(timesteps=told.astype(np.float32), untold=total * sigma / told - 1.0)
+    return sampler._replace(timesteps=told.astype(np.float32), sigma_excess=total * sigma / told - 1.0)

@@ -101,8 +101,8 @@ def sampler_step(
         ValueError: if the sampler is random and there is no noise.
     """
     x, prediction = state.x, _predict(denoise, sampler, index, state.x)
-    if sampler.untold is not None:
-        x0 = prediction.x0 + _pick(sampler.untold, index, x) * (prediction.x0 - x)
+    if sampler.sigma_excess is not None:
+        x0 = prediction.x0 + _pick(sampler.sigma_excess, index, x) * (prediction.x0 - x)
         prediction = prediction._replace(x0=x0)
     advanced = _pick(sampler.x, index, x) * x + _pick(sampler.x0, index, x) * prediction.x0
     if sampler.previous_x0 is not None:

@@ -57,16 +57,16 @@ class Schedule(NamedTuple):
             or T · σ of a flow schedule, float32. Networks convert it to float32 themselves.
         alpha: `[steps]` the signal's factor α_t, falling.
         sigma: `[steps]` the noise's standard deviation σ_t, rising.
+        alphas_cumprod: `[steps]` ᾱ_t = α_t², falling: Π (1 − β) where there are β.
         betas: `[steps]` β in (0, 1); None for flow matching.
-        alphas_cumprod: `[steps]` ᾱ = Π (1 − β), falling; None for flow matching.
         shift: of a flow schedule; None for variance-preserving ones.
     """
 
     timesteps: Int32[np.ndarray, "steps"] | Float32[np.ndarray, "steps"]
     alpha: Float64[np.ndarray, "steps"]
     sigma: Float64[np.ndarray, "steps"]
+    alphas_cumprod: Float64[np.ndarray, "steps"]
     betas: Float64[np.ndarray, "steps"] | None = None
-    alphas_cumprod: Float64[np.ndarray, "steps"] | None = None
     shift: float | None = None
 
     @property
@@ -82,14 +82,14 @@ class Schedule(NamedTuple):
     @property
     def snr(self) -> Float64[np.ndarray, "steps"]:
         """Returns the signal-to-noise ratio α_t² / σ_t², falling with t; 0 at the end of a flow schedule."""
-        if self.alphas_cumprod is None:
+        if self.is_flow:
             return (self.alpha / self.sigma) ** 2
         return self.alphas_cumprod / (1.0 - self.alphas_cumprod)
 
     @property
     def log_snr(self) -> Float64[np.ndarray, "steps"]:
         """Returns log(α_t² / σ_t²), falling with t; DPM-Solver's λ is half of it. −∞ at the end of a flow schedule."""
-        if self.alphas_cumprod is None:
+        if self.is_flow:
             with np.errstate(divide="ignore"):
                 return 2.0 * (np.log(self.alpha) - np.log(self.sigma))
         return np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod)
@@ -143,14 +143,15 @@ def make_schedule(config: ScheduleConfig = ScheduleConfig()) -> Schedule:  # noq
 
 
 def _variance_preserving(timesteps: np.ndarray, betas: np.ndarray, alphas_cumprod: np.ndarray) -> Schedule:
-    return Schedule(timesteps, np.sqrt(alphas_cumprod), np.sqrt(1.0 - alphas_cumprod), betas, alphas_cumprod)
+    return Schedule(timesteps, np.sqrt(alphas_cumprod), np.sqrt(1.0 - alphas_cumprod), alphas_cumprod, betas)
 
 
 def _flow(config: ScheduleConfig) -> Schedule:
     if not config.shift > 0.0:
         raise UserError(f"schedule.shift is {config.shift}; give a number above 0")
     sigma = shifted(np.arange(1, config.steps + 1) / config.steps, config.shift)
-    return Schedule((config.steps * sigma).astype(np.float32), 1.0 - sigma, sigma, shift=config.shift)
+    alpha = 1.0 - sigma
+    return Schedule((config.steps * sigma).astype(np.float32), alpha, sigma, alpha**2, shift=config.shift)
 
 
 def shifted(s: Float64[np.ndarray, "*shape"], shift: float) -> Float64[np.ndarray, "*shape"]:
@@ -166,7 +167,7 @@ def respace(schedule: Schedule, steps: int, spacing: Spacing = "linspace") -> Sc
     Raises:
         UserError: if there are not that many timesteps, or no β.
     """
-    if schedule.alphas_cumprod is None:
+    if schedule.is_flow:
         raise UserError("a flow schedule has no betas that could be respaced")
     chosen = spaced_steps(schedule.steps, steps, spacing)
     alphas_cumprod = schedule.alphas_cumprod[chosen]
@@ -181,7 +182,7 @@ def posterior(schedule: Schedule) -> Posterior:
         UserError: for a flow schedule, whose consecutive steps no β connects.
     """
     betas, alphas_cumprod = schedule.betas, schedule.alphas_cumprod
-    if betas is None or alphas_cumprod is None:
+    if betas is None:
         raise UserError("a flow schedule has no betas, so no posterior in terms of them")
     previous = np.concatenate([[1.0], alphas_cumprod[:-1]])
     variance = betas * (1.0 - previous) / (1.0 - alphas_cumprod)

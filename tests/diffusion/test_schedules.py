@@ -96,7 +96,7 @@ def test_flow_matching_is_a_straight_line(shift):
     np.testing.assert_allclose(schedule.sigma[:-1] / schedule.alpha[:-1], shift * even / (1.0 - even), rtol=1e-12)
     np.testing.assert_allclose(schedule.snr, ((1.0 - schedule.sigma) / schedule.sigma) ** 2, rtol=1e-12)
     np.testing.assert_allclose(schedule.log_snr[:-1], np.log(schedule.snr[:-1]), rtol=1e-9)
-    assert schedule.betas is None and schedule.alphas_cumprod is None and schedule.log_snr[-1] == -np.inf
+    assert schedule.betas is None and schedule.log_snr[-1] == -np.inf
 
 
 def test_timesteps_of_schedules_with_betas_are_whole_numbers():
