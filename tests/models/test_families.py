@@ -88,6 +88,11 @@ def store(tmp_path_factory):
     return folder
 
 
+@functools.cache
+def fresh(model):
+    return jax.jit(functools.partial(family(model).init, model))(jax.random.key(0))
+
+
 @pytest.fixture
 def batch(config):
     batches = training_batches(config.data, requirements=family(config.model).requirements(config.model))
@@ -127,7 +132,7 @@ def test_what_is_known_without_weights(config):
 
 def test_the_loss_falls_along_its_gradient(config, batch):
     module = family(config.model)
-    params, frozen = module.init(config.model, jax.random.key(0)), module.load_frozen(config.model, "training")
+    params, frozen = fresh(config.model), module.load_frozen(config.model, "training")
     key, step = jax.random.key(1), jnp.asarray(1, jnp.int32)
 
     def loss(params):
@@ -163,7 +168,7 @@ def test_a_checkpoint_generates_the_same_again(config, tmp_path):
     module = family(config.model)
     if not isinstance(module, Generates):
         pytest.skip("this family generates nothing")
-    params = module.init(config.model, jax.random.key(0))
+    params = fresh(config.model)
     save_weights(tmp_path / "saved", 1, params, {"config": to_dict(config), "counters": {"samples": 0}})
     pipeline = load(tmp_path / "saved")
     image = None
@@ -182,13 +187,18 @@ def test_what_diffuses_says_what_it_diffuses(config, batch):
     module = family(config.model)
     if not isinstance(module, Diffuses):
         pytest.skip("this family does not diffuse")
-    params, frozen = module.init(config.model, jax.random.key(0)), module.load_frozen(config.model, "sampling")
+    params, frozen = fresh(config.model), module.load_frozen(config.model, "sampling")
     request = request_of(batch)
     clean = module.clean_state(config.model, params, frozen, batch)
     assert clean.shape == module.state_shape(config.model, request)
-    for condition in (module.condition, module.null_condition):
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def predict(condition, params, request, clean):
         denoise = module.denoiser(config.model, params, frozen, condition(config.model, params, frozen, request))
-        predicted = denoise(clean, jnp.full(clean.shape[:1], 3, jnp.int32)).x0
+        return denoise(clean, jnp.full(clean.shape[:1], 3, jnp.int32)).x0
+
+    for condition in (module.condition, module.null_condition):
+        predicted = predict(condition, params, request, clean)
         assert predicted.shape == clean.shape and np.isfinite(predicted).all()
     generated = module.decode(config.model, params, frozen, request, clean, None)
     images = generated.images if generated.views is None else generated.views.images
@@ -198,7 +208,7 @@ def test_what_diffuses_says_what_it_diffuses(config, batch):
 def test_other_capabilities_are_complete(config):
     """What encodes decodes to the same shape; what predicts gives a batch of each prediction."""
     module = family(config.model)
-    params = module.init(config.model, jax.random.key(0))
+    params = fresh(config.model)
     if isinstance(module, Encodes):
         x = jnp.zeros((2, SIZE, SIZE, 3))
         assert module.decode_latents(config.model, params, module.encode(config.model, params, x)).shape == x.shape

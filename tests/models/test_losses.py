@@ -33,19 +33,27 @@ CONFIG = DiffusionGSConfig(
 )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def terms_of(config, gaussians, targets, weights, frozen=None):
     settings = config.losses
     terms, names = losses.term_weights(settings, 0), losses.further_terms(settings)
     return rendering_losses(gaussians, targets, weights, terms, names, background=config.background, frozen=frozen)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def loss_of(config, params, inputs, targets, key, step):
     batch = Batch(inputs, targets, np.zeros(len(inputs.domain), np.int32))
     return losses.loss(config, params, {}, batch, key, step)
 
 
+@jax.jit
+def denoised(params, views, noise, timesteps):
+    condition = diffusion_gs.Condition(views, views.images)
+    return diffusion_gs.denoiser(CONFIG, params, {}, condition)(noise, timesteps)
+
+
 def denoiser_of(params, views):
-    return diffusion_gs.denoiser(CONFIG, params, {}, diffusion_gs.Condition(views, views.images))
+    return functools.partial(denoised, params, views)
 
 
 shoot = jax.jit(functools.partial(render, height=16, width=16))
@@ -64,7 +72,7 @@ def make_views(count, seed=0, batch=2, domain=OBJECT, flags=None):
 
 @pytest.fixture(scope="module")
 def params():
-    return diffusion_gs.init(CONFIG, jax.random.key(0))
+    return jax.jit(functools.partial(diffusion_gs.init, CONFIG))(jax.random.key(0))
 
 
 def first_is_condition(batch=2, count=3):
@@ -75,7 +83,8 @@ def first_is_condition(batch=2, count=3):
 
 def test_distance_loss_is_the_published_formula(params):
     views = make_views(3)
-    gaussians = predict_gaussians(CONFIG, params, views, np.zeros(2, np.int32), training=True)
+    predict = jax.jit(functools.partial(predict_gaussians, CONFIG, training=True))
+    gaussians = predict(params, views, np.zeros(2, np.int32))
     means = np.asarray(gaussians.means)[:, CONFIG.network.free_gaussians :].reshape(2, 3, 16, 3)
     total = 0.0
     for sample in range(2):
@@ -120,7 +129,7 @@ def test_rendering_losses_are_means_over_the_views_they_cover():
     gaussians = random_gaussians()
     weights = first_denoised_others_novel()
     terms = terms_of(CONFIG, gaussians, targets, jnp.asarray(weights))
-    rendering = render(gaussians, targets.cameras, height=16, width=16)
+    rendering = shoot(gaussians, targets.cameras)
     squared = np.mean((np.asarray(rendering.image) - targets.images) ** 2, axis=(2, 3, 4))
     coverage = np.mean((np.asarray(rendering.alpha) - targets.alphas) ** 2, axis=(2, 3))
     np.testing.assert_allclose(terms["denoise"], squared[:, 0].mean(), rtol=1e-5)
@@ -209,11 +218,12 @@ def test_unknown_depth_leaves_gradients_finite_and_known_depth_pulls():
         moved = gaussians._replace(means=gaussians.means + shift[None, None])
         return terms_of(config, moved, targets._replace(depths=depths), weights)["depth"]
 
-    gradient = jax.grad(depth)(jnp.zeros(3), depths)
+    pulled = jax.jit(jax.grad(depth))
+    gradient = pulled(jnp.zeros(3), depths)
     assert np.all(np.isfinite(gradient))
     # They are nearer than 5: the error falls when they go along the view's axis.
     assert gradient @ targets.cameras.camera_to_world[0, 0, :3, 2] < 0
-    np.testing.assert_array_equal(jax.grad(depth)(jnp.zeros(3), np.full_like(depths, np.nan)), 0)
+    np.testing.assert_array_equal(pulled(jnp.zeros(3), np.full_like(depths, np.nan)), 0)
 
 
 def test_the_perceptual_term_has_a_gradient():
@@ -236,7 +246,7 @@ def test_the_perceptual_term_has_a_gradient():
     def perceptual(gaussians):
         return terms_of(config, gaussians, targets, weights, frozen={"lpips": network})["perceptual"]
 
-    gradients = jax.grad(perceptual)(random_gaussians())
+    gradients = jax.jit(jax.grad(perceptual))(random_gaussians())
     assert all(np.all(np.isfinite(leaf)) for leaf in gradients)
     assert all(np.any(leaf != 0) for leaf in (gradients.means, gradients.opacities, gradients.sh))
 
@@ -281,7 +291,7 @@ def test_the_denoiser_keeps_condition_views_clean(params):
     noise = jax.random.normal(jax.random.key(0), views.images.shape)
     x0, gaussians = denoiser_of(params, views)(noise, jnp.full(2, 500))
     np.testing.assert_array_equal(x0[:, 0], views.images[:, 0])
-    rendering = render(gaussians, views.cameras, height=16, width=16)
+    rendering = shoot(gaussians, views.cameras)
     np.testing.assert_allclose(x0[:, 1:], rendering.image[:, 1:], atol=1e-6)
     # What stands in x_t at a condition view is not read.
     other = noise.at[:, 0].set(0.0)
@@ -312,7 +322,9 @@ def test_scheduled_sampling_is_what_ddim_hands_to_its_second_step(params):
     assert [at.tolist() for _, at, _ in seen] == [[999, 999]]
 
     # The network sees nothing of the true noisy views: with other ones only the targets, and so the loss, differ.
-    gradient = jax.grad(lambda config, p: loss_of(config, p, views, novel, key, step)[0], argnums=1)
+    gradient = jax.jit(
+        jax.grad(lambda config, p: loss_of(config, p, views, novel, key, step)[0], argnums=1), static_argnums=0
+    )
     plain, changed = gradient(CONFIG, params), gradient(own, params)
     assert any(bool(jnp.any(a != b)) for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(changed), strict=True))
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(changed))
