@@ -10,7 +10,6 @@ that copies under other names fall on the same side.
 """
 
 import functools
-import hashlib
 import io
 import os
 import pathlib
@@ -23,6 +22,7 @@ from PIL import ExifTags, Image
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.split import Split, split_of
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import file_sha256, text_sha256
 from diffgs_jax.geometry import Cameras
 from diffgs_jax.interop.picture_files import read_picture
 
@@ -93,7 +93,7 @@ class ImageFolder:
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this split's contents from others without reading them: count, names and size."""
         size = sum(file.stat().st_size for file in self._files)
-        names = hashlib.sha256("\n".join(self.uids).encode()).hexdigest()[:16]
+        names = text_sha256("\n".join(self.uids))[:16]
         return {"records": len(self), "record_names": names, "shard_bytes": size}
 
 
@@ -121,13 +121,14 @@ def _side(file: pathlib.Path) -> Split:
         return _side_by_content(file, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise DataError(f"the image {file} cannot be read: {error.strerror or error}") from None
+    except UserError as error:
+        raise DataError(str(error)) from None
 
 
 @functools.lru_cache(maxsize=2**20)
 def _side_by_content(file: pathlib.Path, size: int, changed: int) -> Split:
     """Reads a file again only after its size or its time changed: one process may open both sides, several times."""
-    with file.open("rb") as opened:
-        return split_of(hashlib.file_digest(opened, "sha256").hexdigest()[:16])
+    return split_of(file_sha256(file)[:16])
 
 
 def _square(file: pathlib.Path) -> bytes:

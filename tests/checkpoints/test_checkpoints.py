@@ -20,6 +20,7 @@ from diffgs_jax.checkpoints import (
     restore_checkpoint,
     save_weights,
 )
+from diffgs_jax.checkpoints.digests import verify_digests
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.training import TrainState, init_state, state_from_parts, state_to_parts
 
@@ -46,6 +47,12 @@ def test_a_checkpoint_lists_the_hashes_of_all_its_files(tmp_path):
         assert listed == files - {"SHA256SUMS"} and "_CHECKPOINT_METADATA" in listed
     # What is passed on does not name this machine's folders.
     assert all(str(tmp_path).encode() not in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_bundled_checkpoint_is_what_its_list_says(request):
+    (folder,) = (request.config.rootpath / "diffgs_jax" / "checkpoints" / "furniture").iterdir()
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    assert verify_digests(folder, ("ema",))
 
 
 def test_the_newest_are_kept_with_their_hashes(tmp_path):
