@@ -19,14 +19,14 @@ def get_config() -> TrainConfig:
         data=DataConfig(
             path="assets/furniture_cc0",
             resolution=32,
-            batch_size=32,
+            batch_size=16,
             condition_views=0,
             noisy_views=1,
             novel_views=0,
         ),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=100, ema_decay=0.998, clip_norm=1.0),
         run=RunConfig(
-            folder="runs/ddpm_furniture_32", steps=5000, preview_every=500, preview_objects=8, preview_steps=30
+            folder="runs/ddpm_furniture_32", steps=6000, preview_every=1000, preview_objects=8, preview_steps=30
         ),
         sampling=SamplingConfig(sampler="ddpm", steps=250),
     )

@@ -37,9 +37,11 @@ def residual_bytes(function: Callable[..., Any], params: Any, *arguments: Any) -
     def keep(params: Any, *arguments: Any) -> Any:
         return jax.vjp(lambda params: function(params, *arguments), params)[1]
 
-    # The function that `vjp` returns is a pytree of what it keeps, the weights among it.
-    kept = jax.tree.leaves(jax.eval_shape(keep, params, *arguments))
-    return sum(map(_bytes, kept)) - sum(map(_bytes, jax.tree.leaves(params)))
+    # The function that `vjp` returns is a pytree of what it keeps; what is kept as it came in is the weights'.
+    program = jax.make_jaxpr(keep)(params, *arguments).jaxpr
+    weights = program.invars[: len(jax.tree.leaves(params))]
+    kept = {id(one): one.aval for one in program.outvars if all(one is not weight for weight in weights)}
+    return sum(map(_bytes, kept.values()))
 
 
 def _flops(jaxpr: Any) -> int:

@@ -239,6 +239,11 @@ class DataSettings(Protocol):
         """Views in a sample that only supervise."""
         ...
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        ...
+
 
 # The interface
 

@@ -248,7 +248,7 @@ def test_settings_that_contradict_each_other_are_refused():
         "cudnn needs dtype": {"network": dataclasses.replace(network, attention="cudnn")},
         "must be a multiple of 32": {"network": dataclasses.replace(network, multipliers=(1,) * 6)},
         "model.classes is 0": {"condition_dropout": 0.1},
-        "condition_dropout is 1": {"classes": 2, "condition_dropout": 1.0},
+        "classes is 2, and data.labels names 0": {"classes": 2},
         "beta_start": {"schedule": ScheduleConfig(name="linear", beta_start=0.5)},
         "prediction epsilon": {"schedule": ScheduleConfig(name="flow")},
     }
@@ -257,7 +257,10 @@ def test_settings_that_contradict_each_other_are_refused():
             module.check(dataclasses.replace(TINY, **changes), DATA)
     with pytest.raises(UserError, match="condition_views 1"):
         module.check(TINY, DataConfig(resolution=SIZE))
-    module.check(CLASSES, DATA)
+    labelled = dataclasses.replace(DATA, labels=("chair", "table", "lamp"))
+    module.check(CLASSES, labelled)
+    with pytest.raises(UserError, match="condition_dropout is 1"):
+        module.check(dataclasses.replace(CLASSES, condition_dropout=1.0), labelled)
 
 
 def test_requirements_follow_from_the_settings():

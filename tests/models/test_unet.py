@@ -41,7 +41,7 @@ def make(**changes):
 @pytest.fixture(scope="module")
 def inputs():
     random = np.random.default_rng(1)
-    return random.normal(size=(2, 8, 4, 3)).astype(np.float32), random.normal(size=(2, CONDITION)).astype(np.float32)
+    return tuple(jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 8, 4, 3), (2, CONDITION)))
 
 
 # A U-Net of one's own, in NumPy: images one at a time, [h, w, c].
@@ -122,30 +122,32 @@ def test_a_unet_is_what_numpy_makes_of_its_weights(injection, inputs):
     found = jit(lambda weights, x, condition: nnx.merge(graphdef, weights)(x, condition))(weights, *inputs)
     exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), weights)
     for sample in range(2):
-        expected = unet(exact, inputs[0][sample], inputs[1][sample], injection)
+        expected = unet(exact, *(np.asarray(part[sample], np.float64) for part in inputs), injection)
         np.testing.assert_allclose(found[sample], expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 
 def test_a_unet_starts_at_zero_with_branches_that_do_nothing(inputs):
-    network = UNet(3, 2, CHANNELS, BLOCKS, ATTENTION, settings(), rngs=nnx.Rngs(0))
-    params = draw_uniform(nnx.to_pure_dict(nnx.state(network, nnx.Param)), jax.random.key(0))
-    graphdef = nnx.graphdef(network)
-    assert (np.asarray(nnx.merge(graphdef, params)(*map(jnp.asarray, inputs))) == 0).all()
-    blocks = params["middle"]["blocks"]["0"]
-    assert (blocks["residual"]["convolution2"]["kernel"] == 0).all()
-    assert (blocks["attention"]["attention"]["projection"]["kernel"] == 0).all()
+    def start(key):
+        network = UNet(3, 2, CHANNELS, BLOCKS, ATTENTION, settings(), rngs=nnx.Rngs(0))
+        return draw_uniform(nnx.to_pure_dict(nnx.state(network, nnx.Param)), key)
+
+    graphdef, _ = make()
+    params = jit(start)(jax.random.key(0))
+    found = jit(lambda params, x, condition: nnx.merge(graphdef, params)(x, condition))(params, *inputs)
+    assert (np.asarray(found) == 0).all()
+    block = params["middle"]["blocks"]["0"]
+    assert (block["residual"]["convolution2"]["kernel"] == 0).all()
+    assert (block["attention"]["attention"]["projection"]["kernel"] == 0).all()
 
 
 def test_weights_are_drawn_apart_and_of_glorots_variance():
-    network = nnx.eval_shape(lambda: UNet(3, 2, (32, 64), 1, (1,), settings(), rngs=nnx.Rngs(0)))
-    bounds = jax.tree.map(lambda leaf: np.zeros(leaf.shape), nnx.to_pure_dict(nnx.state(network, nnx.Param)))
-    glorot = uniform_bounds().linear
-    kernels = {name: glorot(jax.random.key(0), (3, 3, 32, 64)) for name in ("first", "second")}
-    drawn = draw_uniform({name: {"kernel": leaf} for name, leaf in kernels.items()} | bounds, jax.random.key(0))
+    bound = uniform_bounds().linear(jax.random.key(0), (3, 3, 32, 64))
+    bounds = {"first": {"kernel": bound}, "norm": {"scale": jnp.full(4, 7.0)}, "second": {"kernel": bound}}
+    drawn = draw_uniform(bounds, jax.random.key(0))
     first, second = (np.asarray(drawn[name]["kernel"]) for name in ("first", "second"))
     assert np.var(first) == pytest.approx(2 / (9 * 32 + 9 * 64), rel=0.02)
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
-    assert (np.asarray(drawn["norm"]["scale"]) == 0).all()  # no kernel, so left as it was
+    np.testing.assert_array_equal(drawn["norm"]["scale"], 7.0)  # what is no kernel starts as it is
 
 
 def test_images_that_cannot_be_halved_are_refused(inputs):
@@ -168,7 +170,6 @@ def test_counted_products_are_those_of_the_formula(inputs):
     products += 4 * batch * 8 * (4 * b * b + 2 * 8 * b)  # attention: projections of 8 pixels, scores and values
     assert product_flops(run, weights, *inputs) == 2 * products
 
-    # A scan repeats its body.
     def repeated(weights):
         return jax.lax.scan(lambda x, _: (run(weights, x, inputs[1])[..., :1] + x, None), inputs[0], length=3)
 

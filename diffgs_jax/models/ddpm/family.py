@@ -51,6 +51,8 @@ def check(config: DDPMConfig, data: DataSettings) -> None:
             f"data.condition_views {data.condition_views} and data.novel_views {data.novel_views} must be 0: this "
             "model learns from data.noisy_views alone"
         )
+    if config.classes != len(data.labels):
+        raise UserError(f"model.classes is {config.classes}, and data.labels names {len(data.labels)} classes")
     if not 0 <= config.condition_dropout < 1:
         raise UserError(f"model.condition_dropout is {config.condition_dropout}; give 0 to less than 1")
     if config.condition_dropout and not config.classes:
