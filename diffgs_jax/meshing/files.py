@@ -25,6 +25,7 @@ MESH_SUFFIXES = (".glb", ".obj")
 
 _TO_FILE = [1, 2, 0]  # the file's x, y, z are the world's y, z, x: a turn, not a mirror
 _FROM_FILE = [2, 0, 1]
+_INWARD = 1e-3
 
 
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> int:
@@ -99,7 +100,12 @@ def _colors(part: MeshFilePart) -> Float[np.ndarray, "v 3"]:
     colors = part.colors[:, :3]
     texels = np.ones_like(colors)
     if part.texture is not None:
-        texels = nearest_texels(part.texture, part.uv, part.clamped)[:, :3] / 255
+        # Just inside of the triangles, because a corner of a texture is the opposite one's neighbour where it repeats.
+        centers, shares = np.zeros_like(part.uv), np.zeros((len(part.uv), 1))
+        np.add.at(centers, part.faces.reshape(-1), np.repeat(part.uv[part.faces].mean(axis=1), 3, axis=0))
+        np.add.at(shares, part.faces.reshape(-1), 1.0)
+        inside = part.uv + _INWARD * (centers / np.maximum(shares, 1.0) - part.uv)
+        texels = nearest_texels(part.texture, inside, part.clamped)[:, :3] / 255
     if part.linear:
         return linear_to_srgb(np.clip(colors * srgb_to_linear(texels), 0.0, 1.0))
     return colors * texels

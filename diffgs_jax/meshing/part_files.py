@@ -114,12 +114,12 @@ def _part(mesh: Any, pose: np.ndarray) -> MeshFilePart:
     vertices, normals = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.vertex_normals, np.float64)
     vertices = vertices @ pose[:3, :3].T + pose[:3, 3]
     normals = normals @ np.linalg.inv(pose[:3, :3])
-    color, texture = _material(visual)
+    own = _vertex_colors(mesh)
+    color, texture = _material(visual, colored=own is not None)
     uv = getattr(visual, "uv", None)
     if uv is None or len(uv) != len(vertices):
         uv, texture = np.zeros((len(vertices), 2)), None
     colors = np.tile(np.asarray(color, np.float64), (len(vertices), 1))
-    own = _vertex_colors(visual, len(vertices))
     if own is not None:
         colors[:, : own.shape[1]] = own
     elif visual.kind == "face":  # every corner becomes a vertex, so that faces can have colours of their own
@@ -144,24 +144,25 @@ def _part(mesh: Any, pose: np.ndarray) -> MeshFilePart:
     )
 
 
-def _vertex_colors(visual: Any, count: int) -> np.ndarray | None:
+def _vertex_colors(mesh: Any) -> np.ndarray | None:
     """Returns the colours of vertices, `[v, 3]` or `[v, 4]`, or None."""
-    if visual.kind == "vertex":
-        return np.asarray(visual.vertex_colors, np.float64) / 255
-    stored = getattr(visual, "vertex_attributes", None) or {}
-    if "color" not in stored or len(stored["color"]) != count:
+    if mesh.visual.kind == "vertex":
+        return np.asarray(mesh.visual.vertex_colors, np.float64) / 255
+    own = np.asarray(mesh.vertex_attributes.get("color", ()))  # beside a material, trimesh keeps them here
+    if len(own) != len(mesh.vertices):
         return None
-    own = np.asarray(stored["color"])
     own = own / 255 if own.dtype == np.uint8 else own.astype(np.float64)
     return own[:, :3].clip(0.0, 1.0)
 
 
-def _material(visual: Any) -> tuple[tuple[float, ...], UInt8[np.ndarray, "h w 4"] | None]:
-    """Returns RGBA and texture of a trimesh visual."""
+def _material(visual: Any, colored: bool) -> tuple[tuple[float, ...], UInt8[np.ndarray, "h w 4"] | None]:
+    """Returns RGBA and texture of a trimesh visual; `colored` says that its vertices have colours."""
     material = getattr(visual, "material", None)
     if material is None:
         return _GREY, None
     image = getattr(material, "image", None)
+    if colored and image is not None and image.format is None:
+        image = None  # one that trimesh made up, in the grey of what has no material
     texture = None if image is None else shrunk_texture(image)
     color = [float(value) / 255 for value in np.asarray(material.diffuse)[:3]]
     if texture is not None:

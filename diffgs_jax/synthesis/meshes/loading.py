@@ -108,10 +108,9 @@ def _soup(part: MeshFilePart) -> MeshPart | None:
     flat = np.cross(positions[:, 1] - positions[:, 0], positions[:, 2] - positions[:, 0])
     visible = np.isfinite(positions).all(axis=(1, 2)) & (np.linalg.norm(flat, axis=1) > 0)
     colors = part.colors[faces]
-    texture_alpha = np.ones(1) if part.texture is None else part.texture[..., 3] / 255
-    most, least = (pick(colors[..., 3]) * pick(texture_alpha) for pick in (np.max, np.min))
-    if not visible.any() or most < (CUT_OUT if part.transparency == "cut" else _INVISIBLE):
+    if not visible.any() or colors[..., 3].max() < (CUT_OUT if part.transparency == "cut" else _INVISIBLE):
         return None
+    least = colors[..., 3].min() * (1.0 if part.texture is None else part.texture[..., 3].min() / 255)
     flat = np.repeat(_unit(flat)[:, None], 3, axis=1)
     normals = flat
     if part.normals is not None:
