@@ -1,9 +1,9 @@
-from diffgs_jax.meshing.color import linear_to_srgb, srgb_to_linear
-from diffgs_jax.meshing.extraction import Mesh, extract_mesh
-from diffgs_jax.meshing.files import MESH_SUFFIXES, read_mesh, write_mesh
-from diffgs_jax.meshing.part_files import PART_SUFFIXES, read_parts
-from diffgs_jax.meshing.parts import SOLID, MeshFilePart
-from diffgs_jax.meshing.textures import nearest_texels
+from .color import linear_to_srgb, srgb_to_linear
+from .extraction import Mesh, extract_mesh
+from .files import MESH_SUFFIXES, read_mesh, write_mesh
+from .part_files import PART_SUFFIXES, read_parts
+from .parts import SOLID, MeshFilePart
+from .textures import nearest_texels
 
 __all__ = [
     "MESH_SUFFIXES",

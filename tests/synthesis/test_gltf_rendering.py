@@ -13,7 +13,7 @@ from diffgs_jax.synthesis.meshes.raycasting import RayCaster
 from diffgs_jax.synthesis.meshes.rendering import MeshRenderer
 
 SIZE = 64
-FRONT = brightness(np.asarray([1.0, 0.0, 0.0]))
+FRONT = brightness(np.asarray([[1.0, 0.0, 0.0]]))[0]
 """How bright a surface is that faces azimuth 0."""
 
 
