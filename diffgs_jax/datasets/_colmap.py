@@ -13,24 +13,19 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.datasets._files import read_bytes
-from diffgs_jax.datasets._lenses import Lens, colmap_lens
+from diffgs_jax.datasets._lenses import COLMAP_MODELS, Lens, colmap_lens
 from diffgs_jax.errors import DataError
 
-_PARAMETERS = {0: 3, 1: 4, 2: 4, 3: 5, 4: 8, 5: 8, 6: 12, 7: 5, 8: 4, 9: 5, 10: 12}
-"""How many numbers a camera model has, by COLMAP's number of the model."""
-_NAMES = {
-    "SIMPLE_PINHOLE": 0,
-    "PINHOLE": 1,
-    "SIMPLE_RADIAL": 2,
-    "RADIAL": 3,
-    "OPENCV": 4,
-    "OPENCV_FISHEYE": 5,
-    "FULL_OPENCV": 6,
-    "FOV": 7,
-    "SIMPLE_RADIAL_FISHEYE": 8,
-    "RADIAL_FISHEYE": 9,
-    "THIN_PRISM_FISHEYE": 10,
-}
+_NUMBERS = {name: number for number, (name, _) in COLMAP_MODELS.items()}
+
+
+class _Camera(NamedTuple):
+    """A camera as the file has it: its model may be one that is not supported, if no picture was taken with it."""
+
+    model: int | str
+    width: int
+    height: int
+    parameters: list[float]
 
 
 class PosedImage(NamedTuple):
@@ -48,31 +43,37 @@ def read_colmap(folder: pathlib.Path) -> list[PosedImage]:
         folder: with cameras.bin and images.bin, or cameras.txt and images.txt.
 
     Raises:
-        DataError: if a file is missing, truncated, or contradicts the other.
+        DataError: if a file is missing, truncated, or contradicts the other, or a picture's camera is of a model that
+            is not supported.
     """
     binary = (folder / "images.bin").exists() or not (folder / "images.txt").exists()
     try:
-        lenses = _binary_lenses(folder / "cameras.bin") if binary else _text_lenses(folder / "cameras.txt")
+        cameras = _binary_cameras(folder / "cameras.bin") if binary else _text_cameras(folder / "cameras.txt")
         images = _binary_images(folder / "images.bin") if binary else _text_images(folder / "images.txt")
+        lenses = {number: colmap_lens(*cameras[number]) for number in {camera for _, camera, _ in images}}
         posed = [PosedImage(name, lenses[camera], _pose(numbers)) for name, camera, numbers in images]
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from None
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise DataError(f"{folder} holds a truncated or damaged COLMAP model ({error})") from None
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
+        raise DataError(f"{folder} holds no readable COLMAP model: there is no camera {error}") from None
+    except ValueError as error:
         raise DataError(f"{folder} holds no readable COLMAP model: {error}") from None
     return sorted(posed, key=lambda image: image.name)
 
 
-def _binary_lenses(file: pathlib.Path) -> dict[int, Lens]:
-    data, lenses = read_bytes(file), {}
+def _binary_cameras(file: pathlib.Path) -> dict[int, _Camera]:
+    data, cameras = read_bytes(file), {}
     (count,), place = struct.unpack_from("<Q", data), 8
     for _ in range(count):
         number, model, width, height = struct.unpack_from("<iiQQ", data, place)
-        if model not in _PARAMETERS:
-            raise DataError(f"{file} has a camera of the unknown model {model}")
-        parameters = struct.unpack_from(f"<{_PARAMETERS[model]}d", data, place + 24)
+        if model not in COLMAP_MODELS:
+            raise DataError(f"{file.name} has a camera of the unknown model {model}")
+        parameters = struct.unpack_from(f"<{COLMAP_MODELS[model][1]}d", data, place + 24)
         place += 24 + 8 * len(parameters)
-        lenses[number] = colmap_lens(model, width, height, list(parameters))
-    return lenses
+        cameras[number] = _Camera(model, width, height, list(parameters))
+    return cameras
 
 
 def _binary_images(file: pathlib.Path) -> list[tuple[str, int, tuple[float, ...]]]:
@@ -90,27 +91,50 @@ def _binary_images(file: pathlib.Path) -> list[tuple[str, int, tuple[float, ...]
     return images
 
 
-def _text_lenses(file: pathlib.Path) -> dict[int, Lens]:
-    lenses = {}
+def _text_cameras(file: pathlib.Path) -> dict[int, _Camera]:
+    cameras = {}
     for line in _lines(file):
-        if line:
+        if line and not line.startswith("#"):
             number, model, width, height, *parameters = line.split()
+            known = _NUMBERS.get(model)
+            if known is not None and len(parameters) != COLMAP_MODELS[known][1]:
+                raise ValueError(f"{file.name} has a camera {model} of {len(parameters)} parameters")
             values = [float(value) for value in parameters]
-            lenses[int(number)] = colmap_lens(_NAMES[model], int(width), int(height), values)
-    return lenses
+            cameras[int(number)] = _Camera(model if known is None else known, int(width), int(height), values)
+    return cameras
 
 
 def _text_images(file: pathlib.Path) -> list[tuple[str, int, tuple[float, ...]]]:
-    images = []
-    for line in _lines(file)[::2]:  # every second line lists the features
-        if line:
-            _, *numbers, camera, name = line.split(maxsplit=9)
-            images.append((name, int(camera), tuple(float(value) for value in numbers)))
+    """Reads pairs of lines: a picture and its features, where an empty line or, left out by some tools, none may be.
+
+    COLMAP takes whatever follows a picture for its features, and so loses every second picture of such a file.
+    """
+    images, after_image = [], False
+    for line in _lines(file):
+        is_features = after_image and _are_features(line)
+        after_image = False
+        if is_features or not line or line.startswith("#"):
+            continue
+        words = line.split(maxsplit=9)
+        if len(words) != 10:
+            raise ValueError(f"{file.name} has a line that is neither a picture nor its features: {line[:60]!r}")
+        _, *numbers, camera, name = words
+        images.append((name, int(camera), tuple(float(value) for value in numbers)))
+        after_image = True
     return images
 
 
+def _are_features(line: str) -> bool:
+    """Returns whether a line lists features: x, y and the number of a 3D point, again and again."""
+    words = line.split()
+    try:
+        return len(words) % 3 == 0 and all(np.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
+
+
 def _lines(file: pathlib.Path) -> list[str]:
-    return [line.strip() for line in read_bytes(file).decode().splitlines() if not line.startswith("#")]
+    return [line.strip() for line in read_bytes(file).decode().split("\n")]
 
 
 def _pose(numbers: tuple[float, ...]) -> np.ndarray:

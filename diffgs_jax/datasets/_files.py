@@ -1,11 +1,13 @@
 """Reading files that a dataset promises, with one line for what is wrong with them."""
 
+import collections
 import fnmatch
 import io
 import json
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -41,10 +43,48 @@ def parse_json(data: bytes, name: str) -> Any:
     Raises:
         DataError: if it is not JSON.
     """
+
+    def refuse(word: str) -> float:
+        raise ValueError(f"{word} is no number")
+
     try:
-        return json.loads(data)
-    except ValueError as error:
+        return json.loads(data, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not JSON: {error}") from None
+
+
+def is_file(file: pathlib.Path) -> bool:
+    """Returns whether there is a regular file of this name; false for names that no file can have."""
+    try:
+        return file.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def picture_file(folder: pathlib.Path, name: str, *, alone: bool) -> pathlib.Path:
+    """Returns the picture that a reconstruction names.
+
+    Args:
+        folder: of pictures.
+        name: a path below it; cameras of a rig have folders of their own, with equal names in them.
+        alone: whether no other picture is called so, but for its folders, which may be missing then.
+
+    Raises:
+        DataError: if there is no such file.
+    """
+    path = pathlib.PurePosixPath(name)
+    whole = folder / path
+    if not path.is_absolute() and ".." not in path.parts and is_file(whole):
+        return whole
+    if alone and is_file(folder / path.name):
+        return folder / path.name
+    raise DataError(f"the picture {name} is not in {folder}")
+
+
+def alone_in_name(names: Sequence[str]) -> set[str]:
+    """Returns the paths whose last part no other path has."""
+    counts = collections.Counter(pathlib.PurePosixPath(name).name for name in names)
+    return {name for name in names if counts[pathlib.PurePosixPath(name).name] == 1}
 
 
 def image_size(encoded: bytes, name: str) -> tuple[int, int]:

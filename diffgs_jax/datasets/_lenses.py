@@ -12,6 +12,8 @@ from jaxtyping import Float, Shaped
 from diffgs_jax.datasets.opencv import opencv
 from diffgs_jax.errors import DataError
 
+_LARGEST_SIDE = 100_000
+
 
 class Lens(NamedTuple):
     """A camera's projection, in pixels of a `width` × `height` picture.
@@ -23,9 +25,10 @@ class Lens(NamedTuple):
         fy: focal length in pixel heights.
         cx: principal point from the left edge.
         cy: principal point from the top edge.
-        radial: k1, k2, … (up to four for a fisheye, two otherwise).
+        radial: k1, k2, … (up to four for a fisheye, three otherwise).
         tangential: p1, p2.
         fisheye: whether `radial` acts on the angle (equidistant projection).
+        divisor: k4, k5, k6 of OpenCV's rational model, by which the radial term is divided.
     """
 
     width: int
@@ -37,30 +40,71 @@ class Lens(NamedTuple):
     radial: tuple[float, ...] = ()
     tangential: tuple[float, float] = (0.0, 0.0)
     fisheye: bool = False
+    divisor: tuple[float, ...] = ()
 
     @property
     def is_pinhole(self) -> bool:
         """Whether straight lines stay straight."""
-        return not self.fisheye and not any(self.radial) and not any(self.tangential)
+        return not self.fisheye and not any((*self.radial, *self.tangential, *self.divisor))
+
+    def fits(self, width: int, height: int) -> bool:
+        """Returns whether a picture of this size can be the lens's, made larger or smaller; each side may be rounded.
+
+        A picture on its side is not, however square.
+        """
+        if (width, height) == (self.height, self.width):
+            return width == height
+        return abs(width * self.height - height * self.width) <= self.width + self.height
 
     def resized(self, width: int, height: int) -> "Lens":
-        """Returns the same lens for the same picture at another size."""
+        """Returns the same lens for the same picture at another size.
+
+        Raises:
+            DataError: if no resize makes a picture of this size from the lens's.
+        """
+        if not self.fits(width, height):
+            raise DataError(f"a picture is {width}×{height} where its camera is {self.width}×{self.height}")
         x, y = width / self.width, height / self.height
         return self._replace(width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y)
 
 
-def colmap_lens(model: int, width: int, height: int, parameters: list[float]) -> Lens:
+COLMAP_MODELS: dict[int, tuple[str, int]] = {
+    0: ("SIMPLE_PINHOLE", 3),
+    1: ("PINHOLE", 4),
+    2: ("SIMPLE_RADIAL", 4),
+    3: ("RADIAL", 5),
+    4: ("OPENCV", 8),
+    5: ("OPENCV_FISHEYE", 8),
+    6: ("FULL_OPENCV", 12),
+    7: ("FOV", 5),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4),
+    9: ("RADIAL_FISHEYE", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    12: ("SIMPLE_DIVISION", 4),
+    13: ("DIVISION", 5),
+    14: ("SIMPLE_FISHEYE", 3),
+    15: ("FISHEYE", 4),
+    16: ("EUCM", 6),
+    17: ("EQUIRECTANGULAR", 2),
+}
+"""COLMAP's camera models by number: name, and how many parameters they have (COLMAP 4.2)."""
+
+
+def colmap_lens(model: int | str, width: int, height: int, parameters: list[float]) -> Lens:
     """Returns the lens of a COLMAP camera.
 
     Args:
-        model: COLMAP's number of the model.
+        model: COLMAP's number of the model; the name of one that has none here.
         width: pixels.
         height: pixels.
         parameters: in COLMAP's order.
 
     Raises:
-        DataError: if the model is not one of those supported.
+        DataError: if the model is not one of those supported, or the camera has no size.
     """
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
+        raise DataError(f"a camera is {width}×{height} pixels")
     size, p = (int(width), int(height)), parameters
     match model:
         case 0 | 2 | 3:  # SIMPLE_PINHOLE, SIMPLE_RADIAL, RADIAL: f, cx, cy, k…
@@ -69,11 +113,15 @@ def colmap_lens(model: int, width: int, height: int, parameters: list[float]) ->
             return Lens(*size, p[0], p[1], p[2], p[3])
         case 4:  # OPENCV
             return Lens(*size, p[0], p[1], p[2], p[3], radial=tuple(p[4:6]), tangential=(p[6], p[7]))
-        case 5:  # OPENCV_FISHEYE
+        case 5 | 15:  # OPENCV_FISHEYE, FISHEYE
             return Lens(*size, p[0], p[1], p[2], p[3], radial=tuple(p[4:]), fisheye=True)
-        case 8 | 9:  # SIMPLE_RADIAL_FISHEYE, RADIAL_FISHEYE
+        case 6:  # FULL_OPENCV
+            radial, divisor = (p[4], p[5], p[8]), tuple(p[9:])
+            return Lens(*size, p[0], p[1], p[2], p[3], radial, (p[6], p[7]), divisor=divisor)
+        case 8 | 9 | 14:  # SIMPLE_RADIAL_FISHEYE, RADIAL_FISHEYE, SIMPLE_FISHEYE
             return Lens(*size, p[0], p[0], p[1], p[2], radial=tuple(p[3:]), fisheye=True)
-    raise DataError(f"COLMAP camera model {model} is not supported; undistort the pictures with COLMAP first")
+    name, _ = COLMAP_MODELS.get(model, (model, 0)) if isinstance(model, int) else (model, 0)
+    raise DataError(f"COLMAP's camera model {name} is not supported; undistort the pictures with COLMAP first")
 
 
 def distort(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
@@ -91,6 +139,7 @@ def distort(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, 
         x, y = x * factor, y * factor
     else:
         factor = 1 + sum(k * r2 ** (i + 1) for i, k in enumerate(lens.radial))
+        factor = factor / (1 + sum(k * r2 ** (i + 1) for i, k in enumerate(lens.divisor)))
         p1, p2 = lens.tangential
         x, y = (
             x * factor + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),

@@ -12,7 +12,7 @@ from diffgs_jax.data.records import EncodedMap, Record
 from diffgs_jax.data.validation import check_intrinsics
 from diffgs_jax.datasets._lenses import Lens, resample
 from diffgs_jax.datasets._object_frame import frame_from_silhouettes
-from diffgs_jax.datasets._pictures import encode_picture, shrink, shrink_map
+from diffgs_jax.datasets._pictures import decode_picture, encode_picture, shrink, shrink_map
 from diffgs_jax.datasets._poses import rigid_poses, upright
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.reprojection import move_world
@@ -31,7 +31,7 @@ class Photograph(NamedTuple):
 
     Attributes:
         name: for messages.
-        read: returns RGB or RGBA pixels.
+        read: returns RGB or RGBA pixels, the way up that the lens has them (see `photograph_pixels`).
         lens: of the published picture, at any of its sizes.
         camera_to_world: OpenCV axes.
         read_depth: returns planar z, world units, NaN where there is none; or None.
@@ -42,6 +42,30 @@ class Photograph(NamedTuple):
     lens: Lens
     camera_to_world: Float[np.ndarray, "4 4"]
     read_depth: Callable[[], Float[np.ndarray, "h w"]] | None = None
+
+
+def photograph_pixels(encoded: bytes, name: str, lens: Lens) -> UInt8[np.ndarray, "h w c"]:
+    """Returns a picture the way up that its camera was calculated for.
+
+    Programs that find cameras take pictures as they are stored, or as their EXIF block turns them: the size says which.
+
+    Args:
+        encoded: the file.
+        name: for messages.
+        lens: of the picture at any size.
+
+    Raises:
+        DataError: if it cannot be decoded, or neither has the lens's shape.
+    """
+    stored = decode_picture(encoded, name)
+    height, width = stored.shape[:2]
+    if lens.fits(width, height):
+        return stored
+    turned = decode_picture(encoded, name, upright=True)
+    if lens.fits(turned.shape[1], turned.shape[0]):
+        return turned
+    on_side = " (a portrait on its side?)" if lens.fits(height, width) else ""
+    raise DataError(f"{name} is {width}×{height} where its camera is {lens.width}×{lens.height}{on_side}")
 
 
 def scene_record(uid: str, photographs: Sequence[Photograph], options: SourceOptions) -> Record:
@@ -61,7 +85,7 @@ def scene_record(uid: str, photographs: Sequence[Photograph], options: SourceOpt
     images, intrinsics, depths = [], [], []
     for photograph in photographs:
         pixels = np.ascontiguousarray(photograph.read()[..., :3])
-        lens = photograph.lens.resized(pixels.shape[1], pixels.shape[0])
+        lens = _lens_at(photograph, pixels)
         side = min(lens.width, lens.height)
         window = _middle_square(lens)
         check_intrinsics(window, photograph.name)
@@ -99,7 +123,7 @@ def object_record(
         if pixels.shape[-1] != 4:
             raise DataError(f"{photograph.name} has no mask")
         pictures.append(pixels)
-        lenses.append(photograph.lens.resized(pixels.shape[1], pixels.shape[0]))
+        lenses.append(_lens_at(photograph, pixels))
     if all(lens.is_pinhole and lens.width == lens.height for lens in lenses):
         windows = [_middle_square(lens) for lens in lenses]
         sides = [lens.width for lens in lenses]
@@ -125,6 +149,13 @@ def _poses(photographs: Sequence[Photograph]) -> np.ndarray:
         raise DataError("it has no posed pictures")
     names = [photograph.name for photograph in photographs]
     return rigid_poses(np.stack([photograph.camera_to_world for photograph in photographs]), names)
+
+
+def _lens_at(photograph: Photograph, pixels: np.ndarray) -> Lens:
+    try:
+        return photograph.lens.resized(pixels.shape[1], pixels.shape[0])
+    except DataError as error:
+        raise DataError(f"{photograph.name}: {error}") from None
 
 
 def _middle_square(lens: Lens) -> np.ndarray:
@@ -166,7 +197,7 @@ def _depth(photograph: Photograph, window: np.ndarray, side: int, options: Sourc
     if photograph.read_depth is None or not options.maps:
         return None
     depth = photograph.read_depth()
-    lens = photograph.lens.resized(depth.shape[1], depth.shape[0])
+    lens = _lens_at(photograph, depth)
     square = resample(depth.astype(np.float32), lens, window, side, nearest=True)
     return shrink_map(square, options.size)
 

@@ -4,18 +4,19 @@ import io
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from diffgs_jax.data.images import encode_webp
 from diffgs_jax.errors import DataError
 
 
-def decode_picture(encoded: bytes, name: str) -> UInt8[np.ndarray, "h w c"]:
+def decode_picture(encoded: bytes, name: str, *, upright: bool = False) -> UInt8[np.ndarray, "h w c"]:
     """Returns RGB, or RGBA where the picture has any transparency to tell.
 
     Args:
         encoded: any format Pillow reads.
         name: for the message.
+        upright: turn it as its EXIF block says.
 
     Raises:
         DataError: if it cannot be decoded.
@@ -23,7 +24,8 @@ def decode_picture(encoded: bytes, name: str) -> UInt8[np.ndarray, "h w c"]:
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            return np.array(picture.convert("RGBA" if has_alpha else "RGB"))
+            turned = ImageOps.exif_transpose(picture) if upright else picture
+            return np.array(turned.convert("RGBA" if has_alpha else "RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds
         raise DataError(f"{name} is an unreadable picture: {error}") from None
 

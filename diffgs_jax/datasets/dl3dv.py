@@ -3,7 +3,7 @@
     {root}/{1K…11K}/{hash}/transforms.json + images_8 or images_4 (480P, 960P: smaller copies only)
     {root}/{hash}/nerfstudio/transforms.json + images_4        the benchmark
     {root}/{hash}/colmap/transforms.json + images, images_2…   the samples
-    {root}/{hash}/colmap/sparse/0/*.bin                        without transforms.json, beside any images folder
+    {root}/{hash}/colmap/sparse/0/*.bin (or .txt)              without transforms.json, beside any images folder
 
 transforms.json is nerfstudio's: OpenGL axes, intrinsics and OPENCV distortion of the full-size frames, whichever copies
 are there. Frames are undistorted and cut to the middle square. Scenes below a folder whose name has "benchmark" or
@@ -19,14 +19,12 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.split import Split
-from diffgs_jax.datasets._colmap import read_colmap
-from diffgs_jax.datasets._files import read_bytes, walk_files
-from diffgs_jax.datasets._photographs import Photograph, scene_record
-from diffgs_jax.datasets._pictures import decode_picture
+from diffgs_jax.datasets._colmap import PosedImage, read_colmap
+from diffgs_jax.datasets._files import alone_in_name, image_size, picture_file, read_bytes, walk_files
+from diffgs_jax.datasets._photographs import Photograph, photograph_pixels, scene_record
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.transforms_json import read_frames
@@ -49,13 +47,13 @@ def read_dl3dv(path: pathlib.Path, options: SourceOptions | None = None) -> Lazy
         UserError: if no scene is found.
     """
     files = [path] if path.is_file() else walk_files(path, "transforms.json")
-    models = [] if path.is_file() else walk_files(path, "cameras.bin")
+    models = [] if path.is_file() else [file for form in ("bin", "txt") for file in walk_files(path, f"cameras.{form}")]
     models = [file for file in models if file.parent.name == "0" and file.parents[1].name == "sparse"]
     scenes: dict[str, pathlib.Path] = {}
     for file in [*files, *models]:
         scenes.setdefault(_scene_of(file), file)
     if not scenes:
-        raise UserError(f"{path} holds no DL3DV scene: neither transforms.json nor sparse/0/cameras.bin")
+        raise UserError(f"{path} holds no DL3DV scene: neither transforms.json nor sparse/0/cameras.bin or .txt")
     return LazyRecords(_items(scenes, options or SourceOptions()))
 
 
@@ -80,21 +78,22 @@ def _read(uid: str, file: pathlib.Path, options: SourceOptions) -> Record:
         photographs = read_frames(file, images)
     else:
         capture = file.parents[2]
-        images = _images_folder(capture, options)
+        folder, images = capture / _images_folder(capture, options), read_colmap(file.parent)
+        alone = alone_in_name([image.name for image in images])
         photographs = [
             Photograph(
                 name=image.name,
-                read=functools.partial(_read_pixels, capture / images / pathlib.PurePosixPath(image.name).name),
+                read=functools.partial(_read_pixels, folder, image, image.name in alone),
                 lens=image.lens,
                 camera_to_world=image.camera_to_world,
             )
-            for image in read_colmap(file.parent)
+            for image in images
         ]
     return scene_record(uid, photographs, options)._replace(source=SOURCE, license="CC-BY-NC-4.0")
 
 
-def _read_pixels(file: pathlib.Path) -> np.ndarray:
-    return decode_picture(read_bytes(file), file.name)
+def _read_pixels(folder: pathlib.Path, image: PosedImage, alone: bool) -> np.ndarray:
+    return photograph_pixels(read_bytes(picture_file(folder, image.name, alone=alone)), image.name, image.lens)
 
 
 def _images_folder(capture: pathlib.Path, options: SourceOptions) -> str:
@@ -104,11 +103,8 @@ def _images_folder(capture: pathlib.Path, options: SourceOptions) -> str:
         raise DataError(f"{capture} has no folder of images ({', '.join(_SMALLEST_FIRST)})")
     if options.size:
         for name in found:
-            first = next(
-                (file for file in sorted((capture / name).iterdir()) if file.suffix.lower() in _PICTURES), None
-            )
-            if first is not None:
-                with Image.open(first) as picture:
-                    if min(picture.size) >= options.size:
-                        return name
+            files = (file for file in sorted((capture / name).rglob("*")) if file.suffix.lower() in _PICTURES)
+            first = next(files, None)
+            if first is not None and min(image_size(read_bytes(first), first.name)) >= options.size:
+                return name
     return found[-1]

@@ -13,6 +13,7 @@ object, their background removed; the world is turned upright and brought into t
 Source: the readmes of MVImgNet (Yu et al. 2023) and MVImgNet 2.0 (Han et al. 2024).
 """
 
+import contextlib
 import functools
 import pathlib
 from collections.abc import Iterator
@@ -21,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 from diffgs_jax.data.records import Record
-from diffgs_jax.datasets._colmap import read_colmap
-from diffgs_jax.datasets._files import read_bytes
-from diffgs_jax.datasets._photographs import Photograph, object_record
-from diffgs_jax.datasets._pictures import decode_mask, decode_picture
+from diffgs_jax.datasets._colmap import PosedImage, read_colmap
+from diffgs_jax.datasets._files import alone_in_name, picture_file, read_bytes
+from diffgs_jax.datasets._photographs import Photograph, object_record, photograph_pixels
+from diffgs_jax.datasets._pictures import decode_mask
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
@@ -56,33 +57,39 @@ def _items(root: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
 
 
 def _read(uid: str, instance: pathlib.Path, options: SourceOptions) -> Record:
+    images = read_colmap(instance / "sparse" / "0")
+    alone = alone_in_name([image.name for image in images])
     photographs = [
         Photograph(
             name=image.name,
-            read=functools.partial(_read_pixels, instance, pathlib.PurePosixPath(image.name).name),
+            read=functools.partial(_read_pixels, instance, image, image.name in alone),
             lens=image.lens,
             camera_to_world=image.camera_to_world,
         )
-        for image in read_colmap(instance / "sparse" / "0")
+        for image in images
     ]
     return object_record(uid, photographs, options)._replace(source=SOURCE, license="custom, non-commercial")
 
 
-def _read_pixels(instance: pathlib.Path, name: str) -> np.ndarray:
-    pixels = decode_picture(read_bytes(instance / "images" / name), name)[..., :3]
-    mask = decode_mask(read_bytes(_mask_file(instance, name)), f"the mask of {name}")
+def _read_pixels(instance: pathlib.Path, image: PosedImage, alone: bool) -> np.ndarray:
+    name = image.name
+    encoded = read_bytes(picture_file(instance / "images", name, alone=alone))
+    pixels = photograph_pixels(encoded, name, image.lens)[..., :3]
+    mask = decode_mask(read_bytes(_mask_file(instance, name, alone)), f"the mask of {name}")
+    if not image.lens.fits(mask.shape[1], mask.shape[0]):
+        raise DataError(f"the mask of {name} is {mask.shape[1]}×{mask.shape[0]}, which is not the picture's shape")
     if mask.shape != pixels.shape[:2]:
         size = (pixels.shape[1], pixels.shape[0])
         mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
     return np.dstack([pixels, mask])
 
 
-def _mask_file(instance: pathlib.Path, name: str) -> pathlib.Path:
-    category, stem = instance.parent, pathlib.PurePosixPath(name).stem
+def _mask_file(instance: pathlib.Path, name: str, alone: bool) -> pathlib.Path:
+    category = instance.parent
     folders = [instance / "masks", instance / "mask"]
     folders += [root / "mask" / category.name / instance.name for root in (category.parent, category.parent.parent)]
     for folder in folders:
-        for file in (f"{name}.png", f"{stem}.png", name):
-            if (folder / file).exists():
-                return folder / file
+        for file in (f"{name}.png", str(pathlib.PurePosixPath(name).with_suffix(".png")), name):
+            with contextlib.suppress(DataError):
+                return picture_file(folder, file, alone=alone)
     raise DataError(f"{name} has no mask; looked for {folders[0] / name}.png and {folders[2] / name}.png")

@@ -12,7 +12,6 @@ Sources: the loaders of pixelSplat (Charatan et al. 2024) and LVSM (Jin et al. 2
 """
 
 import functools
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -108,9 +107,9 @@ def _chunk_items(file: pathlib.Path, options: SourceOptions) -> Iterator[LazyRec
 
 def _scenes_of(chunk: pathlib.Path) -> list[str]:
     try:
-        index = json.loads((chunk.parent / "index.json").read_text())
+        index = load_json(chunk.parent / "index.json")
         return sorted(key for key, file in index.items() if file == chunk.name)
-    except (OSError, ValueError, AttributeError):
+    except (DataError, AttributeError):
         return []
 
 
@@ -125,6 +124,8 @@ def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> 
         data = np.asarray(encoded, np.uint8).tobytes()
         width, height = image_size(data, f"view {view}")
         fx, fy, cx, cy = camera[:4]
+        if camera[4:6].any():
+            raise DataError(f"view {view} has the lens terms {camera[4]} and {camera[5]}, where 0 belongs")
         photographs.append(
             Photograph(
                 name=f"view {view}",
@@ -139,6 +140,8 @@ def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> 
 def _read_metadata(file: pathlib.Path, options: SourceOptions) -> Record:
     content = load_json(file)
     scene = str(content["scene_name"])
+    if pathlib.PurePosixPath(scene).name != scene:
+        raise DataError(f"the scene_name {scene[:80]!r} is no name of a folder")
     photographs = []
     for view, frame in enumerate(content["frames"]):
         # The path is that of the machine the data was processed on; the file's name is what counts.

@@ -4,8 +4,9 @@
     {capture}/images/…               wherever `file_path` says; a path without extension is completed
 
 `transform_matrix` is camera-to-world with OpenGL axes (x right, y up, z back). Intrinsics (fl_x, fl_y, cx, cy, w, h,
-k1…, p1, p2, or camera_angle_x) are those of the frame where it has any, of the file otherwise. `mask_path` and
-`depth_file_path` (16 bits, millimetres unless `depth_unit_scale_factor` says otherwise) are nerfstudio's.
+k1…, p1, p2, or camera_angle_x in radians, x_fov in degrees) are those of the frame where it has any, of the file
+otherwise. `mask_path` and `depth_file_path` (16 bits, millimetres unless `depth_unit_scale_factor` says otherwise) are
+nerfstudio's. What would change where a pixel looks, or what it shows, and is not implemented, is refused by name.
 
 `"object_frame": true`, which is ours alone, says that the poses are in the object frame already (its centre at the
 origin, its bounding sphere of radius 1, z up), where they would otherwise be brought into it by the silhouettes.
@@ -13,9 +14,10 @@ origin, its bounding sphere of radius 1, z up), where they would otherwise be br
 A capture whose pictures have masks, or are partly transparent, is an object: its background is removed and it is
 brought into the object frame. Any other is a scene. One record is one capture.
 
-Source: nerfstudio's "data conventions".
+Sources: nerfstudio's "data conventions"; the loader of instant-ngp, whose `is_fisheye` says OPENCV_FISHEYE.
 """
 
+import contextlib
 import functools
 import io
 import pathlib
@@ -27,10 +29,20 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffgs_jax.data.records import Record
-from diffgs_jax.datasets._files import image_size, load_json, natural_order, read_bytes, walk_files
+from diffgs_jax.datasets._files import (
+    alone_in_name,
+    image_size,
+    is_file,
+    load_json,
+    natural_order,
+    picture_file,
+    read_bytes,
+    walk_files,
+)
+from diffgs_jax.datasets._frame_lenses import frame_lens
 from diffgs_jax.datasets._lenses import Lens
-from diffgs_jax.datasets._photographs import Photograph, object_record, scene_record
-from diffgs_jax.datasets._pictures import decode_mask, decode_picture
+from diffgs_jax.datasets._photographs import Photograph, object_record, photograph_pixels, scene_record
+from diffgs_jax.datasets._pictures import decode_mask
 from diffgs_jax.datasets._poses import from_opengl
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
@@ -124,68 +136,81 @@ def read_frames(file: pathlib.Path, images: str | None = None) -> list[Photograp
         images: a folder that takes the place of the one the frames name, for smaller copies of the pictures.
 
     Raises:
-        DataError: if the file is not readable, or a frame has no pose or intrinsics.
+        DataError: if the file is not readable, or a frame has no pose or intrinsics, or ones that are not implemented.
     """
+    frames = _frames(file)
+    alone = alone_in_name([frame["file_path"] for frame in frames])
+    return [_photograph(file, frame, images, frame["file_path"] in alone) for frame in frames]
+
+
+def frame_files(file: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the pictures and masks that a transforms file lists.
+
+    Raises:
+        DataError: if the file is not readable, or one is missing.
+    """
+    found = []
+    for frame in _frames(file):
+        found.append(_picture_file(file.parent, frame["file_path"]))
+        found += [file.parent / frame["mask_path"]] if frame.get("mask_path") else []
+    return found
+
+
+def _frames(file: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the frames, each with what the file says of all, in the natural order of their paths."""
     content = load_json(file)
-    try:
-        frames = sorted(content["frames"], key=lambda frame: natural_order(str(frame["file_path"])))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file} lists no frames with a file_path ({error!r})") from None
-    return [_photograph(file, {**content, **frame}, images) for frame in frames]
+    if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
+        raise DataError(f"{file} lists no frames")
+    frames = []
+    for number, frame in enumerate(content["frames"]):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise DataError(f"{file}: frame {number} has no file_path")
+        frames.append({**content, **frame})
+    return sorted(frames, key=lambda frame: natural_order(frame["file_path"]))
 
 
-def _photograph(file: pathlib.Path, frame: dict[str, Any], images: str | None) -> Photograph:
-    path = str(frame["file_path"])
-    picture = _picture_file(file.parent, path if images is None else f"{images}/{pathlib.PurePosixPath(path).name}")
-    mask = file.parent / frame["mask_path"] if frame.get("mask_path") else None
-    read_depth = None
-    if frame.get("depth_file_path"):
-        unit = float(frame.get("depth_unit_scale_factor", 1e-3))
-        read_depth = functools.partial(_read_depth, file.parent / frame["depth_file_path"], unit)
+def _photograph(file: pathlib.Path, frame: dict[str, Any], images: str | None, alone: bool) -> Photograph:
+    path = frame["file_path"]
+    picture = _picture_file(file.parent, path) if images is None else _copy_file(file.parent / images, path, alone)
     try:
+        mask = file.parent / frame["mask_path"] if frame.get("mask_path") else None
+        read_depth = None
+        if frame.get("depth_file_path"):
+            unit = float(frame.get("depth_unit_scale_factor", 1e-3))
+            read_depth = functools.partial(_read_depth, file.parent / frame["depth_file_path"], unit)
         matrix = np.asarray(frame["transform_matrix"], np.float64)
         pose = from_opengl(np.concatenate([matrix, [[0, 0, 0, 1]]]) if matrix.shape == (3, 4) else matrix.reshape(4, 4))
-        lens = _lens(frame, picture)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+        lens = frame_lens(frame, functools.partial(_size, picture))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} has no readable pose or intrinsics: {error!r}") from None
-    return Photograph(path, functools.partial(_read_pixels, picture, mask), lens, pose, read_depth)
+    return Photograph(path, functools.partial(_read_pixels, picture, mask, lens), lens, pose, read_depth)
 
 
 def _picture_file(folder: pathlib.Path, path: str) -> pathlib.Path:
     for suffix in SUFFIXES:
         file = folder / f"{path}{suffix}"
-        if file.is_file():
+        if is_file(file):
             return file
     raise DataError(f"the picture {folder / path} is missing")
 
 
-def _lens(frame: dict[str, Any], picture: pathlib.Path) -> Lens:
-    if "w" in frame and "h" in frame:
-        width, height = int(frame["w"]), int(frame["h"])
-    else:
-        width, height = image_size(read_bytes(picture), picture.name)
-    if "fl_x" in frame:
-        fx = float(frame["fl_x"])
-        fy = float(frame.get("fl_y", fx))
-    elif "camera_angle_x" in frame:
-        fx = 0.5 * width / np.tan(float(frame["camera_angle_x"]) / 2)
-        fy = 0.5 * height / np.tan(float(frame["camera_angle_y"]) / 2) if "camera_angle_y" in frame else fx
-    else:
-        raise DataError(f"{picture.name} has neither fl_x nor camera_angle_x")
-    model = str(frame.get("camera_model", "OPENCV"))
-    if model not in ("OPENCV", "OPENCV_FISHEYE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"):
-        raise DataError(f"{picture.name} has the camera model {model}, which is not supported")
-    fisheye = model == "OPENCV_FISHEYE"
-    radial = tuple(float(frame.get(f"k{number}", 0.0)) for number in range(1, 5 if fisheye else 3))
-    tangential = (float(frame.get("p1", 0.0)), float(frame.get("p2", 0.0)))
-    cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
-    return Lens(width, height, float(fx), float(fy), cx, cy, radial, (0.0, 0.0) if fisheye else tangential, fisheye)
+def _copy_file(folder: pathlib.Path, path: str, alone: bool) -> pathlib.Path:
+    """Returns the copy of a picture in another folder than the first one of its path."""
+    parts = [part for part in pathlib.PurePosixPath(path).parts if part != "."]
+    for suffix in SUFFIXES:
+        with contextlib.suppress(DataError):
+            return picture_file(folder, f"{'/'.join(parts[1:] or parts)}{suffix}", alone=alone)
+    raise DataError(f"the picture {path} is missing in {folder}")
 
 
-def _read_pixels(picture: pathlib.Path, mask: pathlib.Path | None) -> np.ndarray:
-    pixels = decode_picture(read_bytes(picture), picture.name)
+def _size(picture: pathlib.Path) -> tuple[int, int]:
+    return image_size(read_bytes(picture), picture.name)
+
+
+def _read_pixels(picture: pathlib.Path, mask: pathlib.Path | None, lens: Lens) -> np.ndarray:
+    pixels = photograph_pixels(read_bytes(picture), picture.name, lens)
     if mask is None:
         return pixels
     values = decode_mask(read_bytes(mask), mask.name)

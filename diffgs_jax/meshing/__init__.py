@@ -1,4 +1,4 @@
-"""From Gaussians to triangles: a surface with the splat's silhouettes, and files for other tools."""
+"""From Gaussians to triangles: a surface with the splat's silhouettes, and files for and from other tools."""
 
 import lazy_loader
 

@@ -1,4 +1,21 @@
+from .color import linear_to_srgb, srgb_to_linear
 from .extraction import Mesh, extract_mesh
 from .files import MESH_SUFFIXES, read_mesh, write_mesh
+from .part_files import PART_SUFFIXES, read_parts
+from .parts import SOLID, MeshFilePart
+from .textures import nearest_texels
 
-__all__ = ["MESH_SUFFIXES", "Mesh", "extract_mesh", "read_mesh", "write_mesh"]
+__all__ = [
+    "MESH_SUFFIXES",
+    "PART_SUFFIXES",
+    "SOLID",
+    "Mesh",
+    "MeshFilePart",
+    "extract_mesh",
+    "linear_to_srgb",
+    "nearest_texels",
+    "read_mesh",
+    "read_parts",
+    "srgb_to_linear",
+    "write_mesh",
+]

@@ -1,4 +1,4 @@
-"""Meshes to and from GLB and OBJ, by trimesh.
+"""Meshes to and from GLB and OBJ.
 
 Both are written y up, as glTF demands and OBJ readers expect: the world's z becomes the file's y, and the side that the
 picture showed (azimuth 0, the world's +x) faces the file's +z, glTF's front.
@@ -13,14 +13,19 @@ from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import written_beside
+from diffgs_jax.meshing.color import linear_to_srgb, srgb_to_linear
 from diffgs_jax.meshing.extraction import Mesh
+from diffgs_jax.meshing.part_files import read_parts
+from diffgs_jax.meshing.parts import MeshFilePart
 from diffgs_jax.meshing.surface import vertex_normals
+from diffgs_jax.meshing.textures import nearest_texels
 
 MESH_SUFFIXES = (".glb", ".obj")
 """What `write_mesh` and `read_mesh` know."""
 
 _TO_FILE = [1, 2, 0]  # the file's x, y, z are the world's y, z, x: a turn, not a mirror
 _FROM_FILE = [2, 0, 1]
+_INWARD = 1e-3
 
 
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> int:
@@ -54,7 +59,7 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> int:
         model.visual = trimesh.visual.TextureVisuals(
             material=trimesh.visual.material.PBRMaterial(metallicFactor=0.0, roughnessFactor=1.0)
         )
-        model.visual.vertex_attributes["color"] = _opaque_bytes(_linear(colors))
+        model.visual.vertex_attributes["color"] = _opaque_bytes(srgb_to_linear(colors))
         model.vertex_normals = vertex_normals(vertices, np.asarray(mesh.faces))
         content = model.export(file_type="glb", include_normals=True)
     with written_beside(path) as beside:
@@ -63,61 +68,47 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> int:
 
 
 def read_mesh(path: str | os.PathLike[str]) -> Mesh:
-    """Reads a GLB or OBJ, y up, into the object frame; several parts become one. Needs the extra `mesh`.
+    """Reads a GLB or OBJ, y up, into the object frame; several parts become one.
 
-    Colours are those of vertices or, sampled there, of a texture; grey where there are none.
+    Colours are those of the material, its texture sampled at the vertices, and the vertices' own; grey where an OBJ has
+    none. Needs the extra `mesh` for OBJ.
 
     Raises:
         UserError: if the suffix is another, a package is missing, or the file cannot be read.
         DataError: if it holds no triangles or is broken.
     """
-    trimesh, suffix = _trimesh(), _suffix(path)
-    if not Path(path).is_file():
+    path = Path(path)
+    _suffix(path)
+    if not path.is_file():
         raise UserError(f"cannot read {path}: there is no such file")
-    try:
-        scene = trimesh.load_scene(path, process=False)
-        parts = [
-            (scene.geometry[name], pose) for pose, name in (scene.graph[node] for node in scene.graph.nodes_geometry)
-        ]
-    except Exception as error:  # whatever the parsers stumble over: they promise no kind
-        raise DataError(f"{path} is not a readable {suffix[1:].upper()}: {error}") from error
-    parts = [(part, pose) for part, pose in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    parts = read_parts(path)
     if not parts:
         raise DataError(f"{path} holds no triangles")
-    offsets = np.cumsum([0, *(len(part.vertices) for part, _ in parts)])
-    vertices = [trimesh.transform_points(part.vertices, pose) for part, pose in parts]
+    offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
     mesh = Mesh(
-        np.concatenate(vertices)[:, _FROM_FILE].astype(np.float32),
-        np.concatenate([part.faces + start for (part, _), start in zip(parts, offsets, strict=False)]).astype(np.int32),
-        np.concatenate([_colors(part, is_linear=suffix == ".glb") for part, _ in parts]).astype(np.float32),
+        np.concatenate([part.vertices for part in parts])[:, _FROM_FILE].astype(np.float32),
+        np.concatenate([part.faces + start for part, start in zip(parts, offsets, strict=False)]).astype(np.int32),
+        np.concatenate([_colors(part) for part in parts]).astype(np.float32),
     )
     if not all(np.isfinite(leaf).all() for leaf in mesh):
         raise DataError(f"{path} has numbers that are not finite")
     return mesh
 
 
-def _colors(part: Any, is_linear: bool) -> Float[np.ndarray, "v 3"]:
-    stored = getattr(part.visual, "vertex_attributes", {})
-    if "color" in stored and len(stored["color"]) == len(part.vertices):
-        values = np.asarray(stored["color"])
-    elif part.visual.kind == "texture" and part.visual.uv is not None:
-        return np.asarray(part.visual.to_color().vertex_colors)[:, :3] / 255.0
-    elif part.visual.kind == "vertex":
-        values = np.asarray(part.visual.vertex_colors)
-    else:
-        return np.full((len(part.vertices), 3), 0.7)
-    values = values[:, :3] / 255.0 if values.dtype == np.uint8 else values[:, :3].astype(np.float64)
-    return _srgb(values) if is_linear else values
-
-
-def _linear(srgb: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
-    """Decodes sRGB (IEC 61966-2-1)."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def _srgb(linear: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
-    """Encodes sRGB."""
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0) ** (1 / 2.4) - 0.055)
+def _colors(part: MeshFilePart) -> Float[np.ndarray, "v 3"]:
+    """Returns the display colours of a part's vertices."""
+    colors = part.colors[:, :3]
+    texels = np.ones_like(colors)
+    if part.texture is not None:
+        # Just inside of the triangles, because a corner of a texture is the opposite one's neighbour where it repeats.
+        centers, shares = np.zeros_like(part.uv), np.zeros((len(part.uv), 1))
+        np.add.at(centers, part.faces.reshape(-1), np.repeat(part.uv[part.faces].mean(axis=1), 3, axis=0))
+        np.add.at(shares, part.faces.reshape(-1), 1.0)
+        inside = part.uv + _INWARD * (centers / np.maximum(shares, 1.0) - part.uv)
+        texels = nearest_texels(part.texture, inside, part.clamped)[:, :3] / 255
+    if part.linear:
+        return linear_to_srgb(np.clip(colors * srgb_to_linear(texels), 0.0, 1.0))
+    return colors * texels
 
 
 def _opaque_bytes(colors: Float[np.ndarray, "v 3"]) -> np.ndarray:

@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from gltf_files import Builder
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.geometry import Cameras
+from diffgs_jax.geometry import Cameras, orbit
 from diffgs_jax.synthesis.meshes.blender import BlenderRenderer
 from diffgs_jax.synthesis.meshes.loading import load_mesh
 from diffgs_jax.synthesis.meshes.raycasting import RayCaster
@@ -86,6 +87,26 @@ def test_pictures_show_the_same_outline_and_hues_and_nothing_black(blender, fast
     solid = (first == 1) & (second > 0.99)
     assert (ours[solid][:, :3].argmax(-1) == theirs[solid][:, :3].argmax(-1)).mean() > 0.97
     assert np.quantile(theirs[solid][:, :3].max(-1), 0.02) > 60
+
+
+@pytest.mark.parametrize("mode", ["MASK", "BLEND"])
+def test_transparency_and_edges_of_gltf_materials_agree(blender, fast, tmp_path, mode):
+    """Stripes whose alpha grows, on coordinates that leave the texture at its sides, where the edge goes on."""
+    builder = Builder()
+    pixels = np.zeros((30, 30, 4))
+    pixels[..., :3] = np.repeat(np.eye(3)[None] * 255, 10, axis=1)
+    pixels[..., 3] = np.linspace(40, 255, 30)[:, None]
+    texture = builder.texture(pixels, wrapS=33071, wrapT=33071)
+    look = {"alphaMode": mode, "pbrMetallicRoughness": {"baseColorTexture": texture, "baseColorFactor": [1, 1, 1, 0.8]}}
+    builder.square(look, uv=[[-1, 1], [2, 1], [2, 0], [-1, 0]])
+    square, camera = load_mesh(builder.write(tmp_path / "a.glb")), orbit(np.zeros(1), elevation_degrees=0.0)
+    (ours,), (theirs,) = (engine.render(square, camera) / 255 for engine in (fast, blender))
+    assert np.abs(ours[..., 3] - theirs[..., 3]).mean() < 0.01
+    seen = (ours[..., 3] > 0.3) & (theirs[..., 3] > 0.3)
+    assert seen.sum() > 1000
+    assert (ours[seen][:, :3].argmax(-1) == theirs[seen][:, :3].argmax(-1)).mean() > 0.96
+    middle = SIZE // 2
+    assert [int(theirs[middle + 12, middle + x, :3].argmax()) for x in (-18, 0, 18)] == [0, 1, 2]
 
 
 def test_a_python_without_blender_is_told_what_to_do():

@@ -138,15 +138,20 @@ def read_camera_template(file: pathlib.Path) -> ObjectRig:
     try:
         poses = np.asarray(saved["gen_c2w"], np.float64).reshape(-1, 4, 4)[:4]
         lenses = np.asarray(saved["gen_fxfycxcys"], np.float64).reshape(-1, 4)[:4]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{file} is no camera template of Open-DiffusionGS: {error!r}") from None
+    if len(poses) != 4 or len(lenses) != 4:
+        raise DataError(f"{file}: it has {len(poses)} poses and {len(lenses)} lenses where four of each belong")
+    if not (np.isfinite(poses).all() and np.isfinite(lenses).all() and (lenses > 0).all()):
+        raise DataError(f"{file}: a pose or a lens is not finite, or a lens is not positive")
+    if (np.linalg.norm(poses[:, :3, 3], axis=-1) < 1e-6).any():
+        raise DataError(f"{file}: a camera is where the object is")
     poses = np.asarray(mirror_cameras(Cameras(poses, lenses)).camera_to_world)
     x, y, z = poses[:, :3, 3].T
     distances = np.linalg.norm(poses[:, :3, 3], axis=-1)
     elevations, azimuths = np.degrees(np.arcsin(z / distances)), np.degrees(np.arctan2(y, x))
     towards = -np.sum(poses[:, :3, 2] * poses[:, :3, 3], axis=-1) / distances
     problems = {
-        "they are not four": len(poses) != 4,
         "they are not of the mirrored world": (np.linalg.det(poses[:, :3, :3]) < 0.9).any(),
         "they do not look at the origin": (towards < 0.999).any(),
         "their distances differ": np.ptp(distances) > 0.05 * distances.mean(),

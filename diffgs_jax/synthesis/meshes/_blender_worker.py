@@ -42,8 +42,8 @@ def render_job(folder):
     with np.load(folder / "job.npz") as job:
         scene = empty_scene(job)
         for number in range(int(job["parts"])):
-            fields = {name: job[f"{number}.{name}"] for name in ("positions", "normals", "uv", "colors", "texture")}
-            add_part(scene, **fields, blended=bool(job[f"{number}.blended"]), cut_out=float(job["cut_out"]))
+            names = ("positions", "normals", "uv", "colors", "texture", "blended", "linear", "clamped")
+            add_part(scene, **{name: job[f"{number}.{name}"] for name in names}, cut_out=float(job["cut_out"]))
         add_light(scene, job)
         poses, intrinsics, surfaces = job["poses"], job["intrinsics"], bool(job["surfaces"])
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
@@ -92,7 +92,7 @@ def empty_scene(job):
     return scene
 
 
-def add_part(scene, positions, normals, uv, colors, texture, *, blended, cut_out):
+def add_part(scene, positions, normals, uv, colors, texture, *, blended, linear, clamped, cut_out):
     """Adds triangles that share a material."""
     count = len(positions)
     mesh = bpy.data.meshes.new("part")
@@ -104,9 +104,8 @@ def add_part(scene, positions, normals, uv, colors, texture, *, blended, cut_out
     mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * count, 3, dtype=np.int32))
     mesh.uv_layers.new().data.foreach_set("uv", uv.astype(np.float32).ravel())
     tint = colors.copy()
-    tint[..., :3] = linear(colors[..., :3])
-    if not blended:
-        tint[..., 3] = 1.0
+    if not linear:
+        tint[..., :3] = decoded(colors[..., :3])
     layer = mesh.color_attributes.new("tint", "FLOAT_COLOR", "CORNER")
     layer.data.foreach_set("color", tint.astype(np.float32).ravel())
     mesh.update(calc_edges=True)
@@ -114,12 +113,12 @@ def add_part(scene, positions, normals, uv, colors, texture, *, blended, cut_out
     flat = np.cross(positions[:, 1] - positions[:, 0], positions[:, 2] - positions[:, 0])[:, None]
     normals = normals * np.where(np.sum(normals * flat, axis=-1, keepdims=True) < 0, -1.0, 1.0)
     mesh.normals_split_custom_set(normals.reshape(-1, 3).tolist())
-    mesh.materials.append(material(texture if texture.size else None, cut_out))
+    mesh.materials.append(material(texture if texture.size else None, bool(blended), clamped.tolist(), cut_out))
     scene.collection.objects.link(bpy.data.objects.new("part", mesh))
 
 
-def material(texture, cut_out):
-    """Returns a matt surface of the corners' colours times the texture, with the texture's holes."""
+def material(texture, blended, clamped, cut_out):
+    """Returns a matt surface of the corners' colours times the texture, with its holes, or as glass."""
     made = bpy.data.materials.new("surface")
     made.use_nodes = True
     nodes, links = made.node_tree.nodes, made.node_tree.links
@@ -128,30 +127,54 @@ def material(texture, cut_out):
     surface.inputs["Specular IOR Level"].default_value = 0.2
     tint = nodes.new("ShaderNodeVertexColor")
     tint.layer_name = "tint"
-    if texture is None:
-        links.new(tint.outputs["Color"], surface.inputs["Base Color"])
-        links.new(tint.outputs["Alpha"], surface.inputs["Alpha"])
-        return made
-    height, width = texture.shape[:2]
-    image = bpy.data.images.new("texture", width, height, alpha=True)
-    image.alpha_mode = "CHANNEL_PACKED"
-    image.pixels.foreach_set((texture[::-1].astype(np.float32) / 255).ravel())
-    image.update()
-    picture, mix = nodes.new("ShaderNodeTexImage"), nodes.new("ShaderNodeMix")
-    picture.image = image
-    mix.data_type, mix.blend_type, mix.inputs["Factor"].default_value = "RGBA", "MULTIPLY", 1.0
-    colors = [socket for socket in mix.inputs if socket.type == "RGBA"]
-    links.new(tint.outputs["Color"], colors[0])
-    links.new(picture.outputs["Color"], colors[1])
-    links.new(next(socket for socket in mix.outputs if socket.type == "RGBA"), surface.inputs["Base Color"])
-    solid, alpha = nodes.new("ShaderNodeMath"), nodes.new("ShaderNodeMath")
-    solid.operation, alpha.operation = "GREATER_THAN", "MULTIPLY"
-    solid.inputs[1].default_value = cut_out
-    links.new(picture.outputs["Alpha"], solid.inputs[0])
-    links.new(solid.outputs[0], alpha.inputs[0])
-    links.new(tint.outputs["Alpha"], alpha.inputs[1])
-    links.new(alpha.outputs[0], surface.inputs["Alpha"])
+    color, alpha = tint.outputs["Color"], tint.outputs["Alpha"]
+    if texture is not None:
+        height, width = texture.shape[:2]
+        image = bpy.data.images.new("texture", width, height, alpha=True)
+        image.alpha_mode = "CHANNEL_PACKED"
+        image.pixels.foreach_set((texture[::-1].astype(np.float32) / 255).ravel())
+        image.update()
+        picture, mix = nodes.new("ShaderNodeTexImage"), nodes.new("ShaderNodeMix")
+        picture.image = image
+        if any(clamped):
+            links.new(within(nodes, links, (0.5 / width, 0.5 / height), clamped), picture.inputs["Vector"])
+        mix.data_type, mix.blend_type, mix.inputs["Factor"].default_value = "RGBA", "MULTIPLY", 1.0
+        colors = [socket for socket in mix.inputs if socket.type == "RGBA"]
+        links.new(color, colors[0])
+        links.new(picture.outputs["Color"], colors[1])
+        color = next(socket for socket in mix.outputs if socket.type == "RGBA")
+        alpha = calculated(nodes, links, "MULTIPLY", alpha, picture.outputs["Alpha"])
+    if not blended:
+        alpha = calculated(nodes, links, "GREATER_THAN", alpha, cut_out)
+    links.new(color, surface.inputs["Base Color"])
+    links.new(alpha, surface.inputs["Alpha"])
     return made
+
+
+def calculated(nodes, links, operation, first, second):
+    """Returns the result of an operation on a socket and another, or a number."""
+    node = nodes.new("ShaderNodeMath")
+    node.operation = operation
+    links.new(first, node.inputs[0])
+    if isinstance(second, float):
+        node.inputs[1].default_value = second
+    else:
+        links.new(second, node.inputs[1])
+    return node.outputs[0]
+
+
+def within(nodes, links, halves, clamped):
+    """Returns texture coordinates kept half a texel inside the texture, in the directions that are clamped."""
+    place = nodes.new("ShaderNodeTexCoord").outputs["UV"]
+    low = [half if on else -1e6 for half, on in zip(halves, clamped, strict=True)]
+    high = [1.0 - half if on else 1e6 for half, on in zip(halves, clamped, strict=True)]
+    for operation, limit in (("MAXIMUM", low), ("MINIMUM", high)):
+        node = nodes.new("ShaderNodeVectorMath")
+        node.operation = operation
+        links.new(place, node.inputs[0])
+        node.inputs[1].default_value = (*limit, 0.0)
+        place = node.outputs[0]
+    return place
 
 
 def add_light(scene, job):
@@ -202,7 +225,7 @@ def read_passes(path):
     return passes
 
 
-def linear(shown):
+def decoded(shown):
     """Turns sRGB display values into linear light (IEC 61966-2-1)."""
     return np.where(shown <= 0.04045, shown / 12.92, ((np.maximum(shown, 0.04045) + 0.055) / 1.055) ** 2.4)
 

@@ -128,7 +128,7 @@ class BlenderRenderer:
                 "sun_strength": SUN_STRENGTH,
             }
             for number, part in enumerate(parts):
-                for name in ("positions", "normals", "uv", "colors", "texture", "blended"):
+                for name in ("positions", "normals", "uv", "colors", "texture", "blended", "linear", "clamped"):
                     value = getattr(part, name)
                     job[f"{number}.{name}"] = np.zeros((0, 0, 4), np.uint8) if value is None else value
             np.savez(pathlib.Path(folder) / "job.npz", **job)

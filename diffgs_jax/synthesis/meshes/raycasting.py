@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras
+from diffgs_jax.meshing import linear_to_srgb, nearest_texels, srgb_to_linear
 from diffgs_jax.synthesis.meshes.light import CUT_OUT, GAMMA, brightness, exposed
 from diffgs_jax.synthesis.meshes.loading import MeshPart, Surfaces
 
@@ -148,12 +149,13 @@ def _shade(
         part, here = parts[number], owner == number
         face, weight = faces[here] - starts[number], weights[here]
         base = np.einsum("nc,ncd->nd", weight, part.colors[face])
-        if not part.blended:
-            base[:, 3] = 1.0
         if part.texture is not None:
-            texels = _texels(part.texture, np.einsum("nc,ncd->nd", weight, part.uv[face]))
-            base[:, :3] *= texels[:, :3]
-            base[:, 3] *= texels[:, 3] >= CUT_OUT
+            texels = nearest_texels(part.texture, np.einsum("nc,ncd->nd", weight, part.uv[face]), part.clamped) / 255
+            base[:, :3] *= srgb_to_linear(texels[:, :3]) if part.linear else texels[:, :3]
+            base[:, 3] *= texels[:, 3]
+        if part.linear:
+            base[:, :3] = linear_to_srgb(base[:, :3].clip(0.0, 1.0))
+        base[:, 3] = base[:, 3].clip(0.0, 1.0) if part.blended else base[:, 3] >= CUT_OUT
         a, b, c = np.moveaxis(part.positions[face], 1, 0)
         surface = np.cross(b - a, c - a)
         surface *= -np.sign(np.sum(surface * directions[here], axis=-1, keepdims=True))
@@ -169,11 +171,3 @@ def _shade(
             shade[here] = exposed(np.maximum(base[:, :3], 0.0) ** GAMMA * light)
         alpha[here], normals[here] = base[:, 3], normal
     return shade, alpha, normals
-
-
-def _texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Returns the nearest texels in [0, 1]; many rays a pixel average them."""
-    height, width = texture.shape[:2]
-    column = np.floor(uv[:, 0] * width).astype(int) % width
-    row = np.floor((1 - uv[:, 1]) * height).astype(int) % height
-    return texture[row, column] / 255

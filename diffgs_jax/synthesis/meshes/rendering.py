@@ -38,14 +38,21 @@ _FRAGMENT_SHADER = """
 #version 330
 uniform sampler2D image; uniform bool textured; uniform bool blended; uniform vec3 eye; uniform vec3 forward;
 uniform vec3 sun; uniform float sun_strength; uniform float sky; uniform float ground; uniform float cut_out;
-uniform bool surfaces; uniform bool lit; uniform float gamma;
+uniform bool surfaces; uniform bool lit; uniform float gamma; uniform bool linear;
 in vec3 world; in vec3 shading_normal; in vec2 texel; in vec4 tint; in vec3 lit_here; in vec3 lit_behind;
 out vec4 result;
+vec3 decoded(vec3 shown) {
+    return mix(pow((shown + 0.055) / 1.055, vec3(2.4)), shown / 12.92, lessThanEqual(shown, vec3(0.04045)));
+}
+vec3 encoded(vec3 sent) {
+    return mix(1.055 * pow(sent, vec3(1.0 / 2.4)) - 0.055, 12.92 * sent, lessThanEqual(sent, vec3(0.0031308)));
+}
 void main() {
     vec4 base = textured ? texture(image, texel) : vec4(1.0);
-    if (base.a < cut_out) discard;
+    float alpha = base.a * tint.a;
+    if (base.a <= 0.0 || alpha < (blended ? 0.002 : cut_out)) discard;
     base.rgb /= base.a;
-    float alpha = blended ? tint.a : 1.0;
+    alpha = blended ? min(alpha, 1.0) : 1.0;
     vec3 surface = cross(dFdx(world), dFdy(world));
     surface *= dot(surface, eye - world) < 0.0 ? -1.0 : 1.0;
     vec3 n = dot(shading_normal, shading_normal) > 0.01 ? normalize(shading_normal) : normalize(surface);
@@ -56,7 +63,7 @@ void main() {
         result = vec4(n, dot(forward, world - eye));
         return;
     }
-    vec3 color = base.rgb * tint.rgb;
+    vec3 color = linear ? encoded(clamp(decoded(base.rgb) * tint.rgb, 0.0, 1.0)) : base.rgb * tint.rgb;
     if (lit) {
         vec3 sent = pow(max(color, 0.0), vec3(gamma)) * (behind ? lit_behind : lit_here);
         color = pow(1.0 - exp(-max(sent, 0.0)), vec3(1.0 / gamma));
@@ -171,9 +178,9 @@ class MeshRenderer:
             _release(uploaded)
 
     def _draw_part(self, uploaded: tuple, *, blended: bool) -> None:
-        vertices, _, texture, lit = uploaded
+        vertices, _, texture, lit, linear = uploaded
         self._program["textured"].value, self._program["lit"].value = texture is not None, lit
-        self._program["blended"].value = blended
+        self._program["blended"].value, self._program["linear"].value = blended, linear
         if texture is not None:
             texture.use(0)
         vertices.render(self._gl.TRIANGLES)
@@ -196,8 +203,9 @@ class MeshRenderer:
             texture = self._context.texture((width, height), 4, pixels[::-1].tobytes(), alignment=1)
             texture.build_mipmaps()
             # No anisotropic filtering: on some textures Mesa 22.3's software renderer never comes back from it.
-            texture.repeat_x = texture.repeat_y = True
-        return self._context.vertex_array(self._program, layout), buffer, texture, part.light is not None
+            texture.repeat_x, texture.repeat_y = not part.clamped[0], not part.clamped[1]
+        vertices = self._context.vertex_array(self._program, layout)
+        return vertices, buffer, texture, part.light is not None, part.linear
 
 
 def _clip_from_world(

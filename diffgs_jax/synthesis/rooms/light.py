@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import UserError
+from diffgs_jax.meshing import linear_to_srgb, nearest_texels
 from diffgs_jax.synthesis.meshes.light import GAMMA
 from diffgs_jax.synthesis.meshes.loading import MeshPart
 
@@ -273,12 +274,10 @@ def _direct(scene: RayScene, origins: np.ndarray, facing: np.ndarray, glows: lis
 def _albedo(part: MeshPart) -> np.ndarray:
     """Returns the linear reflectance `[f, 3]` at the middle of each face."""
     color = part.colors[..., :3].mean(axis=1)
+    if part.linear:
+        color = linear_to_srgb(np.clip(color, 0.0, 1.0))
     if part.texture is not None:
-        height, width = part.texture.shape[:2]
-        middle = part.uv.mean(axis=1)
-        column = np.floor(middle[:, 0] * width).astype(int) % width
-        row = np.floor((1 - middle[:, 1]) * height).astype(int) % height
-        color = color * part.texture[row, column, :3] / 255
+        color = color * nearest_texels(part.texture, part.uv.mean(axis=1), part.clamped)[:, :3] / 255
     return np.clip(color, 0.0, 0.95) ** GAMMA
 
 

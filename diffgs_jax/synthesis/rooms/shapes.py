@@ -105,9 +105,10 @@ def moved(part: MeshPart, yaw: float, offset: Float[np.ndarray, "3"]) -> MeshPar
 
 def merged(parts: list[MeshPart]) -> list[MeshPart]:
     """Returns the same triangles in as few parts as textures allow."""
-    groups: dict[tuple[int, bool, bool], list[MeshPart]] = {}
+    groups: dict[tuple, list[MeshPart]] = {}
     for part in parts:
-        groups.setdefault((id(part.texture), part.blended, part.light is not None), []).append(part)
+        alike = id(part.texture), part.clamped, part.linear, part.blended, part.light is not None
+        groups.setdefault(alike, []).append(part)
     whole = []
     for group in groups.values():
         arrays: dict[str, Any] = {
