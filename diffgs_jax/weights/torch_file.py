@@ -178,16 +178,17 @@ def _view(numbers: np.ndarray, offset: Any, shape: Any, stride: Any) -> np.ndarr
         raise DataError("a tensor's shape and strides are no tuples of one length")
     if any(type(value) is not int or value < 0 for value in (offset, *shape, *stride)):
         raise DataError("a tensor's offset, shape or strides are no whole numbers of 0 or more")
-    reach = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1
+    sizes, steps = [int(size) for size in shape], [int(step) for step in stride]
+    reach = offset + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True)) + 1
     if (offset if 0 in shape else reach) > len(numbers):
         raise DataError("a tensor reaches beyond its storage")
-    if math.prod(max(size, 1) for size in shape) > max(len(numbers), _EXPANDED):
+    if math.prod(max(size, 1) for size in sizes) > max(len(numbers), _EXPANDED):
         raise DataError(f"a tensor of shape {shown(str(shape))} is far larger than its storage of {len(numbers)}")
     if 0 in shape:
         return numbers[:0].reshape(shape)
     # numpy holds the view against the buffer once more.
-    steps = [step * numbers.itemsize for step in stride]
-    return np.ndarray(shape, numbers.dtype, numbers, offset * numbers.itemsize, steps)
+    jumps = [step * numbers.itemsize for step in steps]
+    return np.ndarray(shape, numbers.dtype, numbers, offset * numbers.itemsize, jumps)
 
 
 def _rebuild_parameter(data: Any, _: Any, __: Any) -> np.ndarray:
