@@ -4,6 +4,7 @@ import fnmatch
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from diffgs_jax.data.split import Split
@@ -19,6 +20,7 @@ __all__ = [
     "read_bytes",
     "split_of_folder",
     "walk_files",
+    "walk_folders",
 ]
 
 _LARGEST = 2**30  # bytes of a file that is read at once
@@ -46,6 +48,26 @@ def load_json(file: pathlib.Path) -> Any:
     return json_text.load_json(file, unreadable=DataError)
 
 
+def walk_folders(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str], list[str]]]:
+    """Yields each folder below `root` once with the names of its folders and files, as `os.walk` does from the top.
+
+    Links are followed; one that leads to a folder above would be walked for ever.
+
+    Args:
+        root: where to begin.
+    """
+    seen = {_identity(root)}
+    for name, folders, names in os.walk(root, followlinks=True):
+        folder, new = pathlib.Path(name), []
+        for inner in sorted(folders):
+            identity = _identity(folder / inner)
+            if identity not in seen:
+                seen.add(identity)
+                new.append(inner)
+        folders[:] = new
+        yield folder, folders, sorted(names)
+
+
 def walk_files(root: pathlib.Path, pattern: str) -> list[pathlib.Path]:
     """Returns the files below a folder whose name matches, sorted; folders of pictures (`images…`) are not entered.
 
@@ -53,16 +75,10 @@ def walk_files(root: pathlib.Path, pattern: str) -> list[pathlib.Path]:
         root: where to begin; links are followed, each folder is entered once.
         pattern: of `fnmatch`.
     """
-    found, seen = [], {_identity(root)}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        new = []
-        for name in sorted(name for name in folders if not name.startswith("images")):
-            identity = _identity(pathlib.Path(folder, name))
-            if identity not in seen:  # a link to a folder above would be walked for ever
-                seen.add(identity)
-                new.append(name)
-        folders[:] = new
-        found += [pathlib.Path(folder, name) for name in fnmatch.filter(names, pattern)]
+    found = []
+    for folder, folders, names in walk_folders(root):
+        folders[:] = [name for name in folders if not name.startswith("images")]
+        found += [folder / name for name in fnmatch.filter(names, pattern)]
     return sorted(found)
 
 

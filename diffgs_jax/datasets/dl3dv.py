@@ -19,12 +19,11 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.split import Split
 from diffgs_jax.datasets._colmap import read_colmap
-from diffgs_jax.datasets._files import read_bytes, walk_files
+from diffgs_jax.datasets._files import image_size, read_bytes, walk_files
 from diffgs_jax.datasets._photographs import Photograph, scene_record
 from diffgs_jax.datasets._pictures import decode_picture
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
@@ -108,7 +107,6 @@ def _images_folder(capture: pathlib.Path, options: SourceOptions) -> str:
                 (file for file in sorted((capture / name).iterdir()) if file.suffix.lower() in _PICTURES), None
             )
             if first is not None:
-                with Image.open(first) as picture:
-                    if min(picture.size) >= options.size:
-                        return name
+                if min(image_size(read_bytes(first), str(first))) >= options.size:
+                    return name
     return found[-1]

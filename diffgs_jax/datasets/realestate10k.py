@@ -12,7 +12,6 @@ Sources: the loaders of pixelSplat (Charatan et al. 2024) and LVSM (Jin et al. 2
 """
 
 import functools
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -108,10 +107,10 @@ def _chunk_items(file: pathlib.Path, options: SourceOptions) -> Iterator[LazyRec
 
 def _scenes_of(chunk: pathlib.Path) -> list[str]:
     try:
-        index = json.loads((chunk.parent / "index.json").read_text())
-        return sorted(key for key, file in index.items() if file == chunk.name)
-    except (OSError, ValueError, AttributeError):
+        index = load_json(chunk.parent / "index.json")
+    except DataError:
         return []
+    return sorted(key for key, file in index.items() if file == chunk.name) if isinstance(index, dict) else []
 
 
 def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> Record:

@@ -37,13 +37,14 @@ def load_json(
     return parse_json(read_regular(path, limit=limit, unreadable=unreadable), shown(path), limit=limit)
 
 
-def parse_json(text: bytes | str, name: str, *, limit: int = JSON_LIMIT) -> Any:
+def parse_json(text: bytes | str, name: str, *, limit: int = JSON_LIMIT, any_text: bool = False) -> Any:
     """Returns what JSON text says: finite floats, integers of 64 bits, strings that can be printed and written.
 
     Args:
         text: UTF-8, UTF-16 or UTF-32, with or without a mark of order.
         name: for messages.
         limit: bytes or characters.
+        any_text: take strings with a NUL or half a character, for files of what many people wrote.
 
     Raises:
         DataError: if it is longer, not JSON, nested more than 64 levels deep, or has two equal names in an object, a
@@ -56,7 +57,7 @@ def parse_json(text: bytes | str, name: str, *, limit: int = JSON_LIMIT) -> Any:
         value = json.loads(
             decoded, parse_int=_integer, parse_float=_real, parse_constant=_refuse_constant, object_pairs_hook=_object
         )
-        _check(value)
+        _check(value, any_text)
     except RecursionError:
         raise DataError(f"{name} is nested too deeply") from None
     except ValueError as error:
@@ -109,26 +110,24 @@ def _refuse_constant(word: str) -> float:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        double = next(name for name, _ in pairs if name in seen or seen.add(name))
         raise ValueError(f"an object has two values for {double[:40]!r}")
-    for name in found:
-        _check_text(name)
     return found
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, any_text: bool) -> None:
     """Walks level by level, so that the walk itself needs no depth."""
     level = [value]
     for _ in range(_DEPTH):
         following: list[Any] = []
         for item in level:
-            if isinstance(item, str):
+            if isinstance(item, str) and not any_text:
                 _check_text(item)
             elif isinstance(item, list):
                 following += item
             elif isinstance(item, dict):
-                following += item.values()
+                following += [*item, *item.values()]
         if not following:
             return
         level = following
