@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.files.images import decode_image
 
 Images = list[UInt8[np.ndarray, "_ _ 4"]]
 """Square images, maybe of several sizes: RGBA, colours multiplied by their alpha."""
@@ -31,36 +32,26 @@ def decode_premultiplied(
     """Returns RGBA with colours multiplied by their alpha, so that averages and composites are plain sums.
 
     Args:
-        encoded: a square picture of any format Pillow reads, with or without alpha.
+        encoded: a square picture of any format that `files.images` reads, with or without alpha.
         resolution: size to bring it to: by area where that is smaller, bilinearly where it is larger.
         opaque: take the colours as they are and alpha as 1 everywhere, whatever the file says.
 
     Raises:
-        DataError: if it is not a square picture.
+        DataError: if it cannot be decoded or is not square.
     """
     try:
-        picture = Image.open(io.BytesIO(encoded), formats=_formats(encoded))
-        transparent = not opaque and ("A" in picture.getbands() or "transparency" in picture.info)
-        if transparent and picture.mode != "RGBA":
-            picture = picture.convert("RGBA")
-        # RGBa is Pillow's name for colours multiplied by alpha. Without alpha it is a waste of time until the end.
-        picture = picture.convert("RGBa" if transparent else "RGB")
-    except Exception as error:  # Pillow's decoders raise many kinds
+        picture = decode_image(encoded, "it")
+    except DataError as error:
         raise DataError(f"a view cannot be decoded: {error}") from None
+    transparent = not opaque and picture.mode == "RGBA"
+    # RGBa is Pillow's name for colours multiplied by alpha. Without alpha it is a waste of time until the end.
+    if picture.mode != "RGB":
+        picture = picture.convert("RGBa" if transparent else "RGB")
     if picture.width != picture.height:
         raise DataError(f"a view is {picture.width}×{picture.height}; views must be square")
     if resolution is not None:
         picture = resize_premultiplied(picture, resolution)
     return np.asarray(picture if transparent else picture.convert("RGBA"))
-
-
-def _formats(encoded: bytes) -> tuple[str, ...] | None:
-    """Returns the format that the first bytes tell: asking every decoder in turn takes as long as a small picture."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return ("WEBP",)
-    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
-        return ("PNG",)
-    return ("JPEG",) if encoded[:3] == b"\xff\xd8\xff" else None
 
 
 def resize_premultiplied(

@@ -2,55 +2,74 @@
 
 import collections
 import fnmatch
-import io
-import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-from PIL import Image
 
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError
+from diffgs_jax.files import json_text, parse_json, read_regular
+from diffgs_jax.files.images import image_size
+
+__all__ = [
+    "alone_in_name",
+    "image_size",
+    "is_file",
+    "load_json",
+    "natural_order",
+    "parse_json",
+    "picture_file",
+    "read_bytes",
+    "split_of_folder",
+    "walk_files",
+    "walk_folders",
+]
+
+_LARGEST = 2**30  # bytes of a file that is read at once
 
 
-def read_bytes(file: pathlib.Path) -> bytes:
-    """Returns a file's content.
+def read_bytes(file: pathlib.Path, *, limit: int = _LARGEST) -> bytes:
+    """Returns a regular file's content.
+
+    Args:
+        file: that the dataset promises.
+        limit: bytes.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if it cannot be read, is no regular file, or is larger.
     """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
+    return read_regular(file, limit=limit, unreadable=DataError)
 
 
 def load_json(file: pathlib.Path) -> Any:
-    """Returns what a JSON file says.
+    """Returns what a JSON file says; see `files.parse_json` for the limits.
 
     Raises:
         DataError: if it cannot be read or is not JSON.
     """
-    return parse_json(read_bytes(file), str(file))
+    return json_text.load_json(file, unreadable=DataError)
 
 
-def parse_json(data: bytes, name: str) -> Any:
-    """Returns what JSON text says.
+def walk_folders(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str], list[str]]]:
+    """Yields each folder below `root` once with the names of its folders and files, as `os.walk` does from the top.
 
-    Raises:
-        DataError: if it is not JSON.
+    Links are followed; one that leads to a folder above would be walked for ever.
+
+    Args:
+        root: where to begin.
     """
-
-    def refuse(word: str) -> float:
-        raise ValueError(f"{word} is no number")
-
-    try:
-        return json.loads(data, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not JSON: {error}") from None
+    seen = {_identity(root)}
+    for name, folders, names in os.walk(root, followlinks=True):
+        folder, new = pathlib.Path(name), []
+        for inner in sorted(folders):
+            identity = _identity(folder / inner)
+            if identity not in seen:
+                seen.add(identity)
+                new.append(inner)
+        folders[:] = new
+        yield folder, folders, sorted(names)
 
 
 def is_file(file: pathlib.Path) -> bool:
@@ -87,31 +106,26 @@ def alone_in_name(names: Sequence[str]) -> set[str]:
     return {name for name in names if counts[pathlib.PurePosixPath(name).name] == 1}
 
 
-def image_size(encoded: bytes, name: str) -> tuple[int, int]:
-    """Returns a picture's (width, height) without decoding it.
-
-    Raises:
-        DataError: if it is no picture.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            return picture.size
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise DataError(f"{name} is an unreadable picture: {error}") from None
-
-
 def walk_files(root: pathlib.Path, pattern: str) -> list[pathlib.Path]:
     """Returns the files below a folder whose name matches, sorted; folders of pictures (`images…`) are not entered.
 
     Args:
-        root: where to begin; links are followed.
+        root: where to begin; links are followed, each folder is entered once.
         pattern: of `fnmatch`.
     """
     found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("images"))
-        found += [pathlib.Path(folder, name) for name in fnmatch.filter(files, pattern)]
+    for folder, folders, names in walk_folders(root):
+        folders[:] = [name for name in folders if not name.startswith("images")]
+        found += [folder / name for name in fnmatch.filter(names, pattern)]
     return sorted(found)
+
+
+def _identity(folder: pathlib.Path) -> tuple[int, int] | pathlib.Path:
+    try:
+        state = folder.stat()
+    except OSError:  # it cannot be walked either
+        return folder
+    return state.st_dev, state.st_ino
 
 
 def natural_order(name: str) -> list[tuple[int, int | str]]:

@@ -8,13 +8,14 @@ from PIL import Image, ImageOps
 
 from diffgs_jax.data.images import encode_webp
 from diffgs_jax.errors import DataError
+from diffgs_jax.files.images import decode_image, open_image
 
 
 def decode_picture(encoded: bytes, name: str, *, upright: bool = False) -> UInt8[np.ndarray, "h w c"]:
-    """Returns RGB, or RGBA where the picture has any transparency to tell.
+    """Returns RGB, or RGBA where the picture has any transparency to tell, in sRGB.
 
     Args:
-        encoded: any format Pillow reads.
+        encoded: any format that `files.images` reads.
         name: for the message.
         upright: turn it as its EXIF block says.
 
@@ -22,27 +23,31 @@ def decode_picture(encoded: bytes, name: str, *, upright: bool = False) -> UInt8
         DataError: if it cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            turned = ImageOps.exif_transpose(picture) if upright else picture
-            return np.array(turned.convert("RGBA" if has_alpha else "RGB"))
-    except Exception as error:  # Pillow's decoders raise many kinds
+        return np.array(decode_image(encoded, "it", upright=upright))
+    except DataError as error:
         raise DataError(f"{name} is an unreadable picture: {error}") from None
 
 
-def decode_mask(encoded: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
+def decode_mask(encoded: bytes, name: str, *, upright: bool = False) -> UInt8[np.ndarray, "h w"]:
     """Returns a mask from 0 to 255, soft where the file's is; its largest value counts as white, as do palette entries.
+
+    Args:
+        encoded: grey of 1, 8 or 16 bits, a palette whose entry 0 is outside, an alpha channel, or colours.
+        name: for the message.
+        upright: turn it as its EXIF block says.
 
     Raises:
         DataError: if it cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            if picture.mode == "P":
-                return np.where(np.asarray(picture) > 0, 255, 0).astype(np.uint8)
-            values = np.array(picture.getchannel("A") if "A" in picture.getbands() else picture.convert("L"))
-    except Exception as error:  # Pillow's decoders raise many kinds
+        picture = open_image(encoded, "it", upright=upright)
+    except DataError as error:
         raise DataError(f"{name} is an unreadable mask: {error}") from None
+    if picture.mode == "P":
+        return np.where(np.asarray(picture) > 0, 255, 0).astype(np.uint8)
+    if picture.mode != "I;16":  # grey of 16 bits stays as it is
+        picture = picture.getchannel("A") if "A" in picture.getbands() else picture.convert("L")
+    values = np.asarray(picture)
     return np.rint(values * (255 / max(1, int(values.max(initial=0))))).astype(np.uint8)
 
 

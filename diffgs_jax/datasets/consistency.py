@@ -3,11 +3,9 @@
 Each measure is a part in [0, 1] that is near 1 for right poses, whatever the scene, and far below for wrong ones.
 """
 
-import io
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import distance_transform_edt, minimum_filter
 
 from diffgs_jax.data.images import decode_premultiplied
@@ -16,6 +14,7 @@ from diffgs_jax.data.records import Record
 from diffgs_jax.datasets.opencv import opencv
 from diffgs_jax.datasets.reprojection import look_up, project_points, unproject_depth
 from diffgs_jax.errors import DataError
+from diffgs_jax.files.images import decode_image
 from diffgs_jax.geometry import Cameras
 
 _POINTS = 2000
@@ -153,8 +152,7 @@ def _feature_agreement(record: Record) -> Agreement:
 
 
 def _features(cv2: Any, encoded: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    with Image.open(io.BytesIO(encoded)) as image:
-        gray = np.asarray(image.convert("L"))
+    gray = np.asarray(decode_image(encoded, "a view").convert("L"))
     found, descriptors = cv2.SIFT_create(nfeatures=1500).detectAndCompute(gray, None)
     places = np.asarray([one.pt for one in found], np.float64).reshape(-1, 2)
     # OpenCV counts from the first pixel's centre.

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 
 from diffgs_jax.data.records import Record
-from diffgs_jax.datasets._files import parse_json
+from diffgs_jax.datasets._files import image_size, parse_json
 from diffgs_jax.datasets._gbuffers import DUPLICATES, GBuffer, gbuffer_record
 from diffgs_jax.datasets._pictures import decode_picture
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.opencv import opencv
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import one_line, open_regular, shown_size
 
 SOURCE = "G-Objaverse, packed by DiffSplat (github.com/chenguolin/DiffSplat)"
 _DEPTH_RANGE = 5.0
+_LEAST_UNPACKED = 2**28  # bytes that a column may unpack to, however small it is
+_RATIO = 4  # bytes that each byte of a larger one may unpack to
 
 
 def read_diffsplat(path: pathlib.Path, options: SourceOptions | None = None) -> LazyRecords:
@@ -52,7 +55,9 @@ def read_diffsplat(path: pathlib.Path, options: SourceOptions | None = None) -> 
 def _items(parquet: Any, file: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
     row = 0
     try:
-        table = parquet.ParquetFile(file)
+        with open_regular(file, unreadable=DataError):  # pyarrow would wait for a pipe
+            table = parquet.ParquetFile(file)
+        _refuse_bombs(table.metadata)
         for batch in table.iter_batches(batch_size=1):
             for values in batch.to_pylist():
                 name = values.get("uid") or f"{file.stem}/{row}"
@@ -60,7 +65,17 @@ def _items(parquet: Any, file: pathlib.Path, options: SourceOptions) -> Iterator
                 yield LazyRecord(uid, f"{file}, row {row}", functools.partial(_read_row, uid, values, options))
                 row += 1
     except Exception as error:  # pyarrow's readers raise many kinds
-        yield bad_record("?", f"{file}, row {row}", f"the file cannot be read: {error}")
+        yield bad_record("?", f"{file}, row {row}", f"the file cannot be read: {one_line(error)}")
+
+
+def _refuse_bombs(metadata: Any) -> None:
+    """Refuses columns that unpack to far more than they take: pictures do not, and a row is unpacked as a whole."""
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            if chunk.total_uncompressed_size > max(_LEAST_UNPACKED, _RATIO * chunk.total_compressed_size):
+                sizes = f"{shown_size(chunk.total_compressed_size)} to {shown_size(chunk.total_uncompressed_size)}"
+                raise DataError(f"a column unpacks from {sizes}, as no pictures do")
 
 
 def _read_row(uid: str, values: dict[str, Any], options: SourceOptions) -> Record:
@@ -91,6 +106,7 @@ def _read_row(uid: str, values: dict[str, Any], options: SourceOptions) -> Recor
 def _decode_sixteen_bits(data: bytes, name: str) -> np.ndarray:
     """Returns RGBA in [0, 1], float32; Pillow would keep 8 of the 16 bits."""
     cv2 = opencv()
+    image_size(data, name)  # refuses other formats and what is too large, before it is decoded
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 4:
         raise DataError(f"{name} is no readable 16-bit RGBA image")

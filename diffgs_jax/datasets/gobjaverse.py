@@ -15,23 +15,24 @@ Sources: the dataset's readme (RichDreamer, Qiu et al. 2024) and the loader of O
 import functools
 import importlib
 import io
-import os
 import pathlib
-import tarfile
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from diffgs_jax.data.records import Record
-from diffgs_jax.datasets._files import parse_json, read_bytes
+from diffgs_jax.datasets._files import parse_json, read_bytes, walk_folders
 from diffgs_jax.datasets._gbuffers import PUBLISHED_VIEWS, GBuffer, gbuffer_record
 from diffgs_jax.datasets._pictures import decode_picture
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import one_line, open_regular, open_tar, read_tar_member, tar_members
+from diffgs_jax.files.images import IMAGE_PIXELS
 
 SOURCE = "G-Objaverse (github.com/modelscope/richdreamer)"
 _CAMERA_SET = "campos_512_v4"
+_LARGEST_MEMBER = 2**28  # bytes of one view's picture or map
 
 
 def read_gobjaverse(path: pathlib.Path, options: SourceOptions | None = None) -> LazyRecords:
@@ -53,9 +54,7 @@ def _items(root: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
     if root.is_file():
         yield from _tar_items(root, root.parent, options)
         return
-    for name, folders, files in os.walk(root, followlinks=True):
-        folder = pathlib.Path(name)
-        folders.sort()
+    for folder, folders, files in walk_folders(root):
         for camera_set in (folder / _CAMERA_SET, folder):
             # An instance is a folder whose views are numbered; its first view may be the one that is missing.
             if (camera_set / "00000").is_dir() or (camera_set / "00001").is_dir():
@@ -65,7 +64,7 @@ def _items(root: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
                 yield LazyRecord(uid, str(camera_set), read)
                 folders.clear()
                 break
-        for file in sorted(files):
+        for file in files:
             if file.endswith(".tar"):
                 yield from _tar_items(folder / file, root, options)
 
@@ -73,9 +72,9 @@ def _items(root: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
 def _tar_items(file: pathlib.Path, root: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
     place = file.parent.relative_to(root)
     try:
-        with tarfile.open(file) as archive:
-            names = archive.getnames()
-    except (tarfile.TarError, OSError, EOFError) as error:
+        with open_regular(file, unreadable=DataError) as opened, open_tar(opened, file.name) as archive:
+            names = [member.name for member in tar_members(archive, file.name)]
+    except DataError as error:
         yield bad_record((place / file.stem).as_posix(), str(file), f"the archive cannot be read: {error}")
         return
     prefixes = sorted({_instance_of(name) for name in names if name.endswith(".json")} - {None}, key=str)
@@ -103,16 +102,13 @@ def _read_folder(uid: str, folder: pathlib.Path, options: SourceOptions) -> Reco
 
 
 def _read_tar(uid: str, file: pathlib.Path, prefix: str, options: SourceOptions) -> Record:
-    with tarfile.open(file) as archive:
+    with open_regular(file, unreadable=DataError) as opened, open_tar(opened, file.name) as archive:
+        members = {member.name: member for member in tar_members(archive, file.name)}
 
         def read(name: str) -> bytes:
-            try:
-                opened = archive.extractfile(prefix + name)
-                if opened is None:
-                    raise KeyError(name)
-                return opened.read()
-            except (KeyError, tarfile.TarError, EOFError, OSError) as error:
-                raise DataError(f"{prefix}{name} cannot be read from the archive: {error}") from None
+            if prefix + name not in members:
+                raise DataError(f"{prefix}{name} cannot be read from the archive: it is not in it")
+            return read_tar_member(archive, members[prefix + name], _LARGEST_MEMBER, file.name)
 
         return _read(uid, read, options)
 
@@ -139,7 +135,10 @@ def _read_exr(data: bytes, name: str) -> np.ndarray:
     except ImportError:
         raise UserError("G-Objaverse's depth needs OpenEXR: pip install 'diffgs_jax[sources]'") from None
     try:
+        low, high = openexr.File(io.BytesIO(data), header_only=True).header()["dataWindow"]
+        if not 0 < int(high[0] - low[0] + 1) * int(high[1] - low[1] + 1) <= IMAGE_PIXELS:
+            raise ValueError("it has too many pixels, or none")
         channels = openexr.File(io.BytesIO(data), separate_channels=True).channels()
         return np.stack([np.asarray(channels[channel].pixels, np.float32) for channel in "RGBA"], axis=-1)
     except Exception as error:  # OpenEXR raises bare exceptions
-        raise DataError(f"{name} is an unreadable EXR file: {error}") from None
+        raise DataError(f"{name} is an unreadable EXR file: {one_line(error)}") from None

@@ -11,17 +11,17 @@ into records by `diffgs_jax.synthesis.meshes.dataset.render_dataset`.
 Source: Deitke et al. 2023; the layout is that of the package, 0.1.7.
 """
 
-import gzip
 import importlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import gunzip, json_object, open_regular, parse_json
 from diffgs_jax.synthesis.meshes.objects import MeshSource
 
 CACHE = pathlib.Path("~/.objaverse/hf-objaverse-v1")
+_LARGEST_INDEX = 2**28  # bytes, unpacked
 SOURCE = "Objaverse 1.0 (Deitke et al. 2023)"
 LICENSES = {
     "by": "CC-BY-4.0",
@@ -114,11 +114,6 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
     """Returns what a compressed JSON file says; nothing where there is none."""
     if not file.exists():
         return {}
-    try:
-        with gzip.open(file, "rb") as opened:
-            content = json.load(opened)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{file} holds no table of objects")
-    return content
+    with open_regular(file, limit=_LARGEST_INDEX, unreadable=DataError) as opened:
+        content = gunzip(opened, _LARGEST_INDEX, str(file))
+    return json_object(parse_json(content, str(file), limit=_LARGEST_INDEX, any_text=True), str(file))

@@ -108,9 +108,9 @@ def _chunk_items(file: pathlib.Path, options: SourceOptions) -> Iterator[LazyRec
 def _scenes_of(chunk: pathlib.Path) -> list[str]:
     try:
         index = load_json(chunk.parent / "index.json")
-        return sorted(key for key, file in index.items() if file == chunk.name)
-    except (DataError, AttributeError):
+    except DataError:
         return []
+    return sorted(key for key, file in index.items() if file == chunk.name) if isinstance(index, dict) else []
 
 
 def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> Record:

@@ -187,6 +187,14 @@ class Pipeline:
         )
         self.sampler(sampling)
 
+    @property
+    def sampler_kinds(self) -> tuple[SamplerKind, ...]:
+        """The samplers that go with the model's noise schedule; none for a model that does not diffuse."""
+        module = family(self.config.model)
+        if not isinstance(module, Diffuses):
+            return ()
+        return tuple(kind for kind in get_args(SamplerKind) if goes_with(module.schedule(self.config.model), kind))
+
     def sampler(self, sampling: SamplingOptions) -> Sampler | None:
         """Returns the steps that are taken; None for a model that takes none.
 

@@ -5,25 +5,22 @@ f_rest_* (channel by channel, absent at degree 0), opacity (a logit), scale_0..2
 wxyz).
 """
 
+import math
 import os
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError
+from diffgs_jax.files import open_regular, shown
 from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop._finished import finished
+from diffgs_jax.interop._finished import LARGEST_COUNT, all_finite, empty_gaussians, finished
+from diffgs_jax.interop._ply_tables import Table, read_header, read_rows
 
 _SMALLEST_OPACITY = 1e-6  # a logit of ±13.8: what is exactly 0 or 1 has none
 _SMALLEST_SCALE = 1e-12
 _REST_COUNTS = (0, 9, 24, 45)  # 3 channels × ((degree + 1)² − 1)
-_SCALARS = {
-    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "<i2", "int16": "<i2", "ushort": "<u2",
-    "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4",
-    "double": "<f8", "float64": "<f8",
-}  # fmt: skip
 
 
 def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
@@ -66,40 +63,82 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
 def read_ply(path: str | os.PathLike[str]) -> Gaussians:
     """Reads a 3DGS .ply, whatever the order of its properties and whatever others it has.
 
+    Binary of either byte order, or text, with at most 10 million Gaussians. Takes as much memory as the result, at most
+    236 bytes for each Gaussian, and 100 MB. Opacities whose logits are infinite become 0 and 1, scales whose logarithm
+    is −∞ become 0; everything else must be finite.
+
+    Mip-Splatting (Yu et al. 2024, section 4.1) keeps the smoothing filter of each Gaussian as `filter_3D` beside what
+    was trained; it is applied here: s' = √(s² + f²) and o' = o·√(∏s²/∏s'²).
+
     Returns:
         Float32 numpy Gaussians `[n, …]`, activations applied.
 
     Raises:
         UserError: if the file is missing or cannot be read.
-        DataError: if it is truncated, or not a binary little-endian 3DGS .ply.
+        DataError: if it is truncated, not a 3DGS .ply of SH degree 0 to 3, too large, or has numbers that are not
+            finite.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    count, layout, start = _parse_header(path, content)
-    rest = sum(name.startswith("f_rest_") for name in layout.names or ())
-    missing = [name for name in _property_names(rest) if name not in (layout.names or ()) and name[0] != "n"]
+    name = shown(path)
+    with open_regular(path) as opened:
+        table = read_header(opened, name)
+        rest = _count_rest(table, name)
+        if table.count > LARGEST_COUNT:
+            raise DataError(f"{name} announces {table.count} Gaussians; at most {LARGEST_COUNT} are read")
+        leaves = empty_gaussians(table.count, coefficients=1 + rest // 3)
+        begin = 0
+        for columns in read_rows(opened, table, name):
+            part = _activated(columns, rest)
+            end = begin + len(part.opacities)
+            for leaf, values in zip(leaves, part, strict=True):
+                with np.errstate(over="ignore"):
+                    leaf[begin:end] = values
+            begin = end
+    return all_finite(leaves, name)
+
+
+def _count_rest(table: Table, name: str) -> int:
+    """Returns how many higher harmonics there are, all channels together."""
+    rest = sum(column.startswith("f_rest_") for column in table.names)
+    missing = [column for column in _property_names(rest) if column not in table.names and column[0] != "n"]
+    degree = math.isqrt(rest // 3 + 1) - 1
+    if not missing and rest == 3 * ((degree + 1) ** 2 - 1) and degree > 3:
+        raise DataError(f"{name} has spherical harmonics of degree {degree}; degrees 0 to 3 can be read")
     if missing or rest not in _REST_COUNTS:
-        raise DataError(f"{path} is not a 3DGS .ply: it lacks {', '.join(missing) or 'some f_rest properties'}")
-    if len(content) - start < count * layout.itemsize:
-        there = (len(content) - start) // layout.itemsize
-        raise DataError(f"{path} is truncated: its header announces {count} Gaussians, {there} are there")
-    table = np.frombuffer(content, layout, count, start)
+        lacks = ", ".join(missing[:12]) + ", …" * (len(missing) > 12)
+        raise DataError(f"{name} is not a 3DGS .ply: it lacks {lacks or 'some f_rest properties'}")
+    return rest
+
+
+def _activated(table: dict[str, np.ndarray], rest: int) -> Gaussians:
+    """Returns some rows as Gaussians, float64."""
 
     def columns(*names: str) -> Float[np.ndarray, "n c"]:
-        return np.stack([table[name] for name in names], axis=-1).astype(np.float32)
+        return np.stack([table[name].astype(np.float64) for name in names], axis=-1)
 
-    others = columns(*(f"f_rest_{i}" for i in range(rest))) if rest else np.zeros((count, 0), np.float32)
-    sh = np.concatenate(
-        [columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None], np.swapaxes(others.reshape(count, 3, rest // 3), 1, 2)], axis=1
-    )
+    count = len(table["x"])
+    others = columns(*(f"f_rest_{i}" for i in range(rest))) if rest else np.zeros((count, 0))
+    with np.errstate(over="ignore"):
+        scales = np.exp(columns("scale_0", "scale_1", "scale_2"))
+    opacities = 0.5 + 0.5 * np.tanh(0.5 * columns("opacity")[:, 0])  # the sigmoid that cannot overflow
+    if "filter_3D" in table:
+        with np.errstate(over="ignore", invalid="ignore"):
+            smoothed = np.hypot(scales, columns("filter_3D"))
+            opacities = opacities * np.prod(
+                np.divide(scales, smoothed, out=np.ones_like(scales), where=smoothed > 0), -1
+            )
+        scales = smoothed
     return Gaussians(
         means=columns("x", "y", "z"),
         rotations=columns("rot_0", "rot_1", "rot_2", "rot_3"),
-        scales=np.exp(columns("scale_0", "scale_1", "scale_2")),
-        opacities=(0.5 + 0.5 * np.tanh(0.5 * columns("opacity")[:, 0])),  # the sigmoid that cannot overflow
-        sh=sh,
+        scales=scales,
+        opacities=opacities,
+        sh=np.concatenate(
+            [
+                columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None],
+                np.swapaxes(others.reshape(count, 3, rest // 3), 1, 2),
+            ],
+            axis=1,
+        ),
     )
 
 
@@ -109,27 +148,3 @@ def _property_names(rest: int) -> list[str]:
         *(f"f_rest_{i}" for i in range(rest)),
         *("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
     ]
-
-
-def _parse_header(path: str | os.PathLike[str], content: bytes) -> tuple[int, np.dtype, int]:
-    """Returns the number of vertices, their record layout, and where the first one starts."""
-    head, mark, _ = content.partition(b"end_header\n")
-    lines = [line.split() for line in head.decode("ascii", "replace").splitlines()]
-    if not mark or lines[0] != ["ply"]:
-        raise DataError(f"{path} is not a .ply file")
-    if ["format", "binary_little_endian", "1.0"] not in lines:
-        raise DataError(f"{path} is not a binary little-endian .ply; convert it first")
-    elements = [line for line in lines if line[:1] == ["element"]]
-    if not elements or elements[0][1:2] != ["vertex"] or not elements[0][-1].isdigit():
-        raise DataError(f"{path} is not a 3DGS .ply: its first element is not `vertex`")
-    fields = []
-    for line in lines[lines.index(elements[0]) + 1 :]:
-        if line[:1] == ["element"]:
-            break
-        if line[:1] == ["property"]:
-            if len(line) != 3 or line[1] not in _SCALARS:
-                raise DataError(f"{path} is not a 3DGS .ply: property {' '.join(line[1:])} is not a number")
-            fields.append((line[2], _SCALARS[line[1]]))
-    if len(dict(fields)) != len(fields):
-        raise DataError(f"{path} is not a 3DGS .ply: a property appears twice")
-    return int(elements[0][-1]), np.dtype(fields), len(head) + len(mark)

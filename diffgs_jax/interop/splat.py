@@ -6,15 +6,15 @@ are those of the .ply.
 """
 
 import os
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError
+from diffgs_jax.files import read_regular, shown
 from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop._finished import finished
+from diffgs_jax.interop._finished import LARGEST_COUNT, finished
 
 _RECORD: np.dtype = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("rotation", "u1", 4)])
 _Y00 = 0.5 / np.sqrt(np.pi)  # the constant harmonic
@@ -46,33 +46,31 @@ def write_splat(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
 
 
 def read_splat(path: str | os.PathLike[str]) -> Gaussians:
-    """Reads a .splat.
+    """Reads a .splat of at most 10 million Gaussians, which takes 32 bytes for each and 56 for the result.
 
     Returns:
         Float32 numpy Gaussians `[n, …]` of SH degree 0.
 
     Raises:
         UserError: if the file is missing or cannot be read.
-        DataError: if it is truncated or not a .splat: the layout has no mark of its own, so numbers that cannot be
-            positions and scales tell.
+        DataError: if it is truncated, too large, or not a .splat: the layout has no mark of its own, so numbers that
+            cannot be positions and scales tell.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    name = shown(path)
+    content = read_regular(path, limit=LARGEST_COUNT * _RECORD.itemsize)
     if len(content) % _RECORD.itemsize:
-        raise DataError(f"{path} is truncated or not a .splat: {len(content)} bytes are not a multiple of 32")
+        raise DataError(f"{name} is truncated or not a .splat: {len(content)} bytes are not a multiple of 32")
     table = np.frombuffer(content, _RECORD)
     means, scales = table["mean"].astype(np.float32), table["scale"].astype(np.float32)
     if not (np.isfinite(means).all() and np.isfinite(scales).all() and (scales >= 0).all()):
-        raise DataError(f"{path} is corrupt or not a .splat: some positions or scales are not numbers")
-    colors = table["color"] / 255.0
+        raise DataError(f"{name} is corrupt or not a .splat: some positions or scales are not numbers")
+    levels = np.arange(256)  # a byte becomes a number through a table, which needs no memory of its own
     return Gaussians(
         means=means,
-        rotations=((table["rotation"] - 128.0) / 128.0).astype(np.float32),
+        rotations=((levels - 128.0) / 128.0).astype(np.float32)[table["rotation"]],
         scales=scales,
-        opacities=colors[:, 3].astype(np.float32),
-        sh=((colors[:, None, :3] - 0.5) / _Y00).astype(np.float32),
+        opacities=(levels / 255.0).astype(np.float32)[table["color"][:, 3]],
+        sh=((levels / 255.0 - 0.5) / _Y00).astype(np.float32)[table["color"][:, None, :3]],
     )
 
 

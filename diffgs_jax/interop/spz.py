@@ -13,20 +13,23 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError
+from diffgs_jax.files import one_line, read_regular, shown, shown_size
 from diffgs_jax.files.atomic import written_beside
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop._finished import finished
+from diffgs_jax.interop._finished import LARGEST_COUNT, empty_gaussians, finished
 
 _HEADER = struct.Struct("<4sIIBBBB")  # magic, version, count, SH degree, fractional bits, flags, reserved
 _MAGIC = b"NGSP"
 _WRITTEN_VERSION = 3
-_LARGEST_COUNT = 10_000_000  # more are refused, as by the format's own reader
+_LARGEST_FILE = 2**30  # bytes
+_LEAST_UNPACKED = 2**25  # bytes that any file may unpack to
+_RATIO = 8  # bytes that each byte of a larger one may unpack to; a scene's are two to four
+_BLOCK = 2**16  # Gaussians that are unpacked at a time
 _FRACTIONAL_BITS = 12  # a step of 0.00024 world units, a reach of ±2048
 _LARGEST_POSITION = 2**23 - 1  # 24 bits with a sign
 _COLOR_SCALE = 0.15  # a byte holds DC coefficients of ±1/0.3, wider than colours need, for harmonics to bring back
@@ -56,8 +59,8 @@ def write_spz(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
     """
     means, rotations, scales, opacities, sh = finished(path, gaussians)
     count, degree = len(means), int(np.sqrt(sh.shape[1])) - 1
-    if count > _LARGEST_COUNT:
-        raise DataError(f"{path} was not written: .spz holds {_LARGEST_COUNT} Gaussians, not {count}; prune some first")
+    if count > LARGEST_COUNT:
+        raise DataError(f"{path} was not written: .spz holds {LARGEST_COUNT} Gaussians, not {count}; prune some first")
     reach = float(np.abs(means).max(initial=0.0))
     bits = next((bits for bits in range(_FRACTIONAL_BITS, -1, -1) if reach * 2**bits <= _LARGEST_POSITION), None)
     if bits is None:
@@ -83,57 +86,81 @@ def write_spz(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
 def read_spz(path: str | os.PathLike[str]) -> Gaussians:
     """Reads an .spz of version 2 or 3; a file's extensions are passed over.
 
-    Never unpacks more than its header announces, so that a small file cannot fill the memory.
+    Never unpacks more than its header announces, nor more than eight times the file's own size (or 32 MiB), which no
+    scene comes near: a small file cannot fill the memory. Takes what is unpacked, the result of at most 236 bytes for
+    each Gaussian, and 100 MB.
 
     Returns:
         Float32 numpy Gaussians `[n, …]`, activations applied, in the axes that `write_spz` takes.
 
     Raises:
         UserError: if the file is missing or cannot be read.
-        DataError: if it is truncated, corrupt, or not an .spz of these versions.
+        DataError: if it is truncated, corrupt, too large, or not an .spz of these versions.
     """
-    try:
-        packed = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    name = shown(path)
+    packed = read_regular(path, limit=_LARGEST_FILE)
     if packed[:4] == _MAGIC:
-        raise DataError(f"{path} is an .spz of version 4 or newer, which cannot be read; save it as version 3")
+        raise DataError(f"{name} is an .spz of version 4 or newer, which cannot be read; save it as version 3")
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    header = _inflate(path, stream.decompress, packed, _HEADER.size)
+    header = _inflate(name, stream.decompress, packed, _HEADER.size)
     if header[:4] != _MAGIC or len(header) < _HEADER.size:
-        raise DataError(f"{path} is not an .spz file")
+        raise DataError(f"{name} is not an .spz file")
     _, version, count, degree, bits, _, _ = _HEADER.unpack(header)
     if version not in (2, 3):
-        raise DataError(f"{path} is an .spz of version {version}; versions 2 and 3 can be read")
-    if count > _LARGEST_COUNT or degree > 3 or bits > 23:
+        raise DataError(f"{name} is an .spz of version {version}; versions 2 and 3 can be read")
+    if count > LARGEST_COUNT or degree > 3 or bits > 23:
         raise DataError(
-            f"{path} is corrupt or too large: its header announces {count} Gaussians of SH degree {degree}, "
+            f"{name} is corrupt or too large: its header announces {count} Gaussians of SH degree {degree}, "
             f"{bits} fractional bits"
         )
-    others = (degree + 1) ** 2 - 1
-    sizes = [9, 1, 3, 3, version + 1, 3 * others]  # bytes a Gaussian: a rotation takes 3, since version 3 it takes 4
-    content = _inflate(path, stream.decompress, stream.unconsumed_tail, count * sum(sizes))
-    if len(content) < count * sum(sizes):
-        raise DataError(f"{path} is truncated: its header announces {count} Gaussians, not all are there")
-    _inflate(path, stream.decompress, stream.unconsumed_tail, 1)  # the end of the stream, where its checksum is
-    table = np.frombuffer(content, np.uint8)
+    sizes = [9, 1, 3, 3, version + 1, 3 * ((degree + 1) ** 2 - 1)]  # bytes a Gaussian: a rotation has 3, or 4 since 3
+    size = count * sum(sizes)
+    if size > max(_LEAST_UNPACKED, _RATIO * len(packed)):
+        raise DataError(
+            f"{name} is corrupt or made to fill the memory: {shown_size(len(packed))} announce {shown_size(size)}"
+        )
+    content = _inflate(name, stream.decompress, stream.unconsumed_tail, size)
+    more = _inflate(name, stream.decompress, stream.unconsumed_tail, 1)  # to the stream's end, where its checksum is
+    if len(content) < size or not (more or stream.eof):
+        raise DataError(f"{name} is truncated: its header announces {count} Gaussians, not all are there")
     edges = np.cumsum([0, *sizes]) * count
-    positions, alphas, colors, scales, rotations, rest = (
-        table[start:end].reshape(count, size) for start, end, size in zip(edges, edges[1:], sizes, strict=False)
-    )
+    fields = [
+        np.frombuffer(content, np.uint8, end - start, start).reshape(count, width)
+        for start, end, width in zip(edges, edges[1:], sizes, strict=False)
+    ]
+    leaves = empty_gaussians(count, coefficients=(degree + 1) ** 2)
+    for begin in range(0, count, _BLOCK):
+        part = _unpacked(*(field[begin : begin + _BLOCK] for field in fields), version=version, bits=bits)
+        for leaf, values in zip(leaves, part, strict=True):
+            leaf[begin : begin + _BLOCK] = values
+    return leaves
+
+
+def _unpacked(
+    positions: UInt8[np.ndarray, "n 9"],
+    alphas: UInt8[np.ndarray, "n 1"],
+    colors: UInt8[np.ndarray, "n 3"],
+    scales: UInt8[np.ndarray, "n 3"],
+    rotations: UInt8[np.ndarray, "n r"],
+    rest: UInt8[np.ndarray, "n c"],
+    *,
+    version: int,
+    bits: int,
+) -> Gaussians:
+    """Returns some Gaussians, float64."""
+    count, others = len(alphas), rest.shape[1] // 3
     padded = np.concatenate([np.zeros((count, 3, 1), np.uint8), positions.reshape(count, 3, 3)], axis=-1)
     fixed = padded.view("<i4")[..., 0] >> 8  # the sign comes along when the low byte is shifted out
     unpack = _unpack_smallest_three if version == 3 else _unpack_first_three
     dc = (colors / 255.0 - 0.5) / _COLOR_SCALE
     higher = (rest.reshape(count, others, 3) - 128.0) / 128.0 * _SH_TURN[:others, None]
-    leaves = (
-        fixed * 2.0**-bits * _TURN,
-        unpack(rotations) * [1.0, *_TURN],
-        np.exp(scales / 16.0 - 10.0),
-        alphas[:, 0] / 255.0,
-        np.concatenate([dc[:, None], higher], axis=1),
+    return Gaussians(
+        means=fixed * 2.0**-bits * _TURN,
+        rotations=unpack(rotations) * [1.0, *_TURN],
+        scales=np.exp(scales / 16.0 - 10.0),
+        opacities=alphas[:, 0] / 255.0,
+        sh=np.concatenate([dc[:, None], higher], axis=1),
     )
-    return Gaussians(*(leaf.astype(np.float32) for leaf in leaves))
 
 
 def _bytes(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
@@ -179,13 +206,11 @@ def _unpack_first_three(packed: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "
     return np.concatenate([w, xyz], axis=1)
 
 
-def _inflate(
-    path: str | os.PathLike[str], decompress: Callable[[bytes, int], bytes], packed: bytes, size: int
-) -> bytes:
+def _inflate(name: str, decompress: Callable[[bytes, int], bytes], packed: bytes, size: int) -> bytes:
     """Returns the next `size` bytes of a stream, fewer if it ends."""
     if not size:
         return b""
     try:
         return decompress(packed, size)
     except zlib.error as error:
-        raise DataError(f"{path} is not an .spz file, or is corrupt: {error}") from error
+        raise DataError(f"{name} is not an .spz file, or is corrupt: {one_line(error)}") from None

@@ -393,13 +393,13 @@ class Predicts(Protocol):
 
 class _Entry(NamedTuple):
     config: type
-    implementation: str | Family
+    implementation: Any  # the module, or its name
 
 
 _FAMILIES: dict[str, _Entry] = {}
 
 
-def register(kind: str, config: type, implementation: str | Family) -> None:
+def register(kind: str, config: type, implementation: Any) -> None:
     """Makes a family known.
 
     Args:

@@ -56,7 +56,7 @@ def generate(
     table = padded(sampling.sampler)
     shape = module.state_shape(config, request)
     # Put where the weights are, as what the program returns will be: or its second call would compile again.
-    x = previous = jax.device_put(np.zeros(shape, np.float32), jax.tree.leaves(params)[0].sharding)
+    x = previous = jax.device_put(np.zeros(shape, np.float32), _place_of(params))
     stride = steps if sampling.stride is None else sampling.stride
     for start in range(0, steps, stride):
         stop = min(start + stride, steps)
@@ -66,11 +66,18 @@ def generate(
         )
         x, previous = state.x, state.prediction.x0
         if stop == steps or sampling.watch:
-            generated = module.decode(config, params, frozen, request, state.prediction.x0, state.prediction.aux)
+            # Where the last step lands, which with published settings need not be the prediction itself
+            clean = state.x if stop == steps else state.prediction.x0
+            generated = module.decode(config, params, frozen, request, clean, state.prediction.aux)
             noisy = module.decode(config, params, frozen, request, state.x, None) if sampling.watch else None
             yield Progress(stop, steps, generated, noisy)
         else:
             yield Progress(stop, steps)
+
+
+def _place_of(params: Params) -> Any:
+    """Returns where the weights are; None where they are still on the host."""
+    return next((leaf.sharding for leaf in jax.tree.leaves(params) if isinstance(leaf, jax.Array)), None)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -88,7 +95,7 @@ def _advance(
     bounds: Int32[Array, "2"],
 ) -> SamplerState:
     """Takes steps `bounds[0]` to `bounds[1]`; x and the prediction before them are read unless they are the first."""
-    x = jnp.where(bounds[0] == 0, first_noise(keys, x.shape[1:]), x)
+    x = jnp.where(bounds[0] == 0, table.start * first_noise(keys, x.shape[1:]), x)
     denoise = make_denoiser(config, params, frozen, request, guidance, views_at_once=views_at_once)
     begin = initial_state(denoise, table, x)
     begin = begin._replace(prediction=Prediction(previous, begin.prediction.aux))

@@ -93,9 +93,11 @@ def _half_noised(
     module = family(model)
     schedule = module.schedule(model)
     clean = module.clean_state(model, params, frozen, batch)
-    half = jnp.full(clean.shape[:1], schedule.steps // 2, jnp.int32)
+    row = schedule.steps // 2
+    half = jnp.full(clean.shape[:1], row, jnp.int32)
+    told = jnp.full(clean.shape[:1], schedule.timesteps[row])
     noisy = add_noise(schedule, clean, half, jax.random.normal(key, clean.shape, clean.dtype))
-    return clean, noisy, make_denoiser(model, params, frozen, request)(noisy, half).x0
+    return clean, noisy, make_denoiser(model, params, frozen, request)(noisy, told).x0
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

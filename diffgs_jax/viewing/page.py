@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, get_args
+from typing import Any
 
 import gradio as gr  # ty: ignore (optional)
 
@@ -23,7 +23,7 @@ _EMPTY = (
     '<div class="stage empty"><p>Your object will appear here.<br>Drag to turn it, scroll to come closer.</p></div>'
 )
 _BUTTONS: Any = ["download", "fullscreen"]
-_SAMPLERS = {"ddim": "DDIM", "dpm": "DPM-Solver++", "ddpm": "DDPM, as published"}
+_SAMPLERS = {"ddim": "DDIM", "dpm": "DPM-Solver++", "dpm_sde": "DPM-Solver++ (SDE)", "ddpm": "DDPM, as published"}
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 .stage { display: block; height: 520px; width: 100%; border: 1px solid var(--border-color-primary); border-radius: 8px;
@@ -75,7 +75,7 @@ def build_page(
                     )
                     steps = gr.Slider(1, max(100, usual.steps), usual.steps, step=1, label="Denoising steps")
                     sampler = gr.Radio(
-                        [(_SAMPLERS.get(kind, kind), kind) for kind in get_args(SamplerKind)],
+                        [(_SAMPLERS.get(kind, kind), kind) for kind in pipeline.sampler_kinds],
                         value=usual.sampler,
                         label="Sampler",
                     )

@@ -110,7 +110,7 @@ def test_mvimgnet_without_masks_or_with_a_damaged_model(ring, tools, tmp_path):
         "7/b": "record 7/b: .*truncated",
         "7/c": "record 7/c: 001.jpg has an empty mask",
         "7/d": "record 7/d: 003.jpg is an unreadable picture",
-        "7/e": "cameras.bin cannot be read",
+        "7/e": "cannot read .*cameras.bin",
     }
     records = read_mvimgnet(tmp_path)
     for message in expected.values():
@@ -248,7 +248,14 @@ def test_bad_captures_are_named(ring, tools, tmp_path):
         "e-focal": lambda frame: frame.__setitem__("fl_x", 1e9),
         "f-model": lambda frame: frame.__setitem__("camera_model", "PANORAMA"),
     }
-    messages = ["not finite", "left-handed", "nowhere/x is missing", "not rigid", "absurd intrinsics", "PANORAMA"]
+    messages = [
+        "NaN is no number of JSON",
+        "left-handed",
+        "nowhere/x is missing",
+        "not rigid",
+        "absurd intrinsics",
+        "PANORAMA",
+    ]
     for name, spoil in spoils.items():
         write_transforms(tmp_path / name, few, tools)
         content = json.loads((tmp_path / name / "transforms.json").read_text())

@@ -121,7 +121,7 @@ def test_a_bad_instance_is_named_and_the_others_are_read(published_ring, tools, 
     with pytest.raises(DataError, match="view 3 has no camera|00003_nd"):
         next(read_gobjaverse(views.parent))
     (views / "00000" / "00000.png").unlink()
-    with pytest.raises(DataError, match="00000.png cannot be read"):
+    with pytest.raises(DataError, match="cannot read .*00000.png"):
         next(read_gobjaverse(views.parent))
 
 

@@ -196,7 +196,7 @@ class NoiseConfig:
 
 def test_objects_are_shown_their_condition_and_start_from_the_noise_of_the_seed():
     """What an object becomes may not depend on which others share its batch: it is what `sample --seed` makes of it."""
-    register("noise", NoiseConfig, NoiseFamily())
+    register("noise", NoiseConfig, NoiseFamily)
     cases = evaluation.make_cases(objects())
     rig = denoised_cameras(ObjectRig())
 

@@ -168,3 +168,24 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000  # the packed file itself takes about one
+
+
+def test_a_header_that_announces_far_more_than_the_file_has(tmp_path):
+    """617 KB of zeros that claim ten million Gaussians took 4.5 GB."""
+    path = tmp_path / "a.spz"
+    header = HEADER.pack(MAGIC, 3, 10_000_000, 3, 12, 0, 0)
+    path.write_bytes(gzip.compress(header + bytes(40_000_000), compresslevel=1))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="made to fill the memory: .* kB announce 650 MB"):
+        read_spz(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_a_checksum_that_is_cut_off(tmp_path):
+    path = tmp_path / "a.spz"
+    write_spz(path, one_gaussian())
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(DataError, match="truncated"):
+        read_spz(path)

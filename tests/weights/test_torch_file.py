@@ -93,7 +93,7 @@ def test_other_files_are_one_line(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
         archive.writestr("word/document.xml", "")
     expected = {
-        "half": "half.pt is truncated: BadZipFile",
+        "half": "half.pt is truncated or no zip archive",
         "old": "old.pt is from before PyTorch 1.6; .* load and save it with a later PyTorch",
         "text": "text.pt is truncated or no file of torch.save",
         "empty": "empty.pt is truncated or no file of torch.save",
@@ -103,7 +103,7 @@ def test_other_files_are_one_line(tmp_path):
         with pytest.raises(DataError, match=message) as caught:
             load_torch(tmp_path / f"{name}.pt", mapped=True)
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="there is no file"):
+    with pytest.raises(UserError, match="cannot read .*: No such file"):
         load_torch(tmp_path / "missing.pt")
 
 

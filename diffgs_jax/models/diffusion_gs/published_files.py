@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import one_line, open_regular, shown
 from diffgs_jax.geometry import Cameras, ObjectRig, mirror_cameras
 from diffgs_jax.models.diffusion_gs.published import MAPPING
 from diffgs_jax.weights.torch_file import load_torch
@@ -28,6 +29,9 @@ _PARTS = {theirs.split(".")[0] for theirs, _, _ in MAPPING}
 # Settings and callbacks that training programs save beside the weights. They are left out, never made.
 _SETTINGS = ("omegaconf", "argparse", "easydict", "pathlib", "typing", "numpy", "_codecs", "lightning")
 _SETTINGS += ("pytorch_lightning", "lightning_fabric", "diffusionGS")
+_FLOATS = ("float32", "float64", "float16", "bfloat16")
+_SAFETENSORS_FLOATS = ("F32", "F64", "F16", "BF16")  # ml_dtypes, which torch_file imports, teaches numpy the last
+_LONGEST_NAME = 500
 
 
 class PublishedNetwork(NamedTuple):
@@ -47,19 +51,18 @@ class PublishedNetwork(NamedTuple):
 def read_open_diffusiongs(file: pathlib.Path, *, prefix: str | None = None) -> PublishedNetwork:
     """Finds the denoiser in a published checkpoint, without PyTorch and without running what the file says.
 
-    Tensors of a torch file are mapped, not read: they cost memory when they are used.
+    Tensors of a torch file are mapped, not read: they take memory when they are used, and never more than the file.
 
     Args:
         file: `.ckpt` or `.pt` of torch.save, or `.safetensors`; its first bytes decide, not its name.
         prefix: of the names, if the file holds several networks.
 
     Raises:
-        UserError: if there is no such file, or a package is missing that it needs.
-        DataError: if it is neither, is damaged, would run code, or holds no denoiser or several.
+        UserError: if there is no such file, it cannot be read, or a package is missing that it needs.
+        DataError: if it is neither, is damaged, would run code, or holds no denoiser or several; or one whose weights
+            are no floats (a quantised one, whose scales are elsewhere) or do not fit into float32.
     """
-    if not file.is_file():
-        raise UserError(f"there is no file {file}")
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         start = opened.read(9)
     if start.startswith((b"PK", b"\x80")):
         arrays = _flatten(load_torch(file, mapped=True, leave_out=_SETTINGS))
@@ -67,14 +70,36 @@ def read_open_diffusiongs(file: pathlib.Path, *, prefix: str | None = None) -> P
     elif start.endswith(b"{") and len(start) == 9:
         names, read = _open_safetensors(file)
     else:
-        raise DataError(f"{file} is neither a file of torch.save nor a .safetensors file, or was cut off at its start")
+        shown_file = shown(file)
+        raise DataError(
+            f"{shown_file} is neither a file of torch.save nor a .safetensors file, or was cut off at its start"
+        )
     prefix = _choose(file, names, prefix)
     tensors = {name.removeprefix(prefix): read(name) for name in names if name.startswith(prefix)}
+    for name, array in tensors.items():
+        _check_weights(file, name, array)
     return PublishedNetwork(prefix, tensors, len(names) - len(tensors))
 
 
+def _check_weights(file: pathlib.Path, name: str, array: np.ndarray) -> None:
+    """Refuses what would become other weights without a word."""
+    if array.dtype.name not in _FLOATS:
+        raise DataError(
+            f"{shown(file)}: {shown(name)} is {array.dtype.name}, which is no type of weights that can be read without "
+            f"scales; give the checkpoint in {', '.join(_FLOATS)}"
+        )
+    if array.dtype == np.float64 and np.any(np.isfinite(array) & (np.abs(array) > np.finfo(np.float32).max)):
+        raise DataError(f"{shown(file)}: {shown(name)} has float64 values that are too large for float32")
+
+
 def _flatten(saved: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    """Returns the arrays in nested dictionaries under names joined by dots; those in lists belong to optimizers."""
+    """Returns the arrays in nested dictionaries under names joined by dots; those in lists belong to optimizers.
+
+    Raises:
+        DataError: if a name is longer than those of weights are, which would multiply with every name inside.
+    """
+    if len(prefix) > _LONGEST_NAME:
+        raise DataError(f"a tensor's name is longer than {_LONGEST_NAME} characters: {shown(prefix)}")
     if isinstance(saved, np.ndarray):
         return {prefix: saved}
     arrays: dict[str, np.ndarray] = {}
@@ -93,14 +118,20 @@ def _open_safetensors(file: pathlib.Path) -> tuple[list[str], Callable[[str], np
 
     def read(name: str) -> np.ndarray:
         try:
+            kind = opened.get_slice(name).get_dtype()
+            if kind not in _SAFETENSORS_FLOATS:
+                raise DataError(
+                    f"{shown(file)}: {shown(name)} is {kind}, which is no type of weights that can be read without "
+                    f"scales; give the checkpoint in {', '.join(_FLOATS)}"
+                )
             return opened.get_tensor(name)
-        except (safetensors.SafetensorError, TypeError) as error:
-            raise DataError(f"{file}: {name} cannot be read: {error}") from None
+        except (safetensors.SafetensorError, TypeError, OSError) as error:
+            raise DataError(f"{shown(file)}: {shown(name)} cannot be read: {one_line(error)}") from None
 
     try:
         opened = safetensors.safe_open(file, framework="numpy")
     except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(f"{file} is truncated or no .safetensors file: {error}") from None
+        raise DataError(f"{shown(file)} is truncated or no .safetensors file: {one_line(error)}") from None
     return list(opened.keys()), read
 
 
@@ -119,10 +150,12 @@ def _choose(file: pathlib.Path, names: list[str], wanted: str | None) -> str:
         return likely[0]
     if not likely:
         example = "transformer.0.attn.qkv.weight"
-        raise DataError(f"{file} holds no Open-DiffusionGS model: none of {len(names)} tensors is named like {example}")
+        raise DataError(
+            f"{shown(file)} holds no Open-DiffusionGS model: none of {len(names)} tensors is named like {example}"
+        )
     listed = ", ".join(repr(prefix) for prefix in likely)
     problem = "holds several networks" if wanted is None else f"holds no network after {wanted!r}"
-    raise DataError(f"{file} {problem}; give --prefix one of {listed}")
+    raise DataError(f"{shown(file)} {problem}; give --prefix one of {listed}")
 
 
 def read_camera_template(file: pathlib.Path) -> ObjectRig:
@@ -135,34 +168,46 @@ def read_camera_template(file: pathlib.Path) -> ObjectRig:
         DataError: if it is another one, or its cameras are no ring that looks at the origin.
     """
     saved = load_torch(file)
+    if not isinstance(saved, dict):
+        raise DataError(f"{shown(file)} is no camera template of Open-DiffusionGS: it holds no names")
     try:
-        poses = np.asarray(saved["gen_c2w"], np.float64).reshape(-1, 4, 4)[:4]
-        lenses = np.asarray(saved["gen_fxfycxcys"], np.float64).reshape(-1, 4)[:4]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{file} is no camera template of Open-DiffusionGS: {error!r}") from None
+        poses, lenses = (_real_numbers(saved[name]) for name in ("gen_c2w", "gen_fxfycxcys"))
+        poses, lenses = poses.reshape(-1, 4, 4)[:4], lenses.reshape(-1, 4)[:4]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{shown(file)} is no camera template of Open-DiffusionGS: {one_line(error)}") from None
     if len(poses) != 4 or len(lenses) != 4:
-        raise DataError(f"{file}: it has {len(poses)} poses and {len(lenses)} lenses where four of each belong")
-    if not (np.isfinite(poses).all() and np.isfinite(lenses).all() and (lenses > 0).all()):
-        raise DataError(f"{file}: a pose or a lens is not finite, or a lens is not positive")
+        raise DataError(f"{shown(file)}: the cameras are no ring about the object: they are not four")
+    if not (np.isfinite(poses).all() and np.abs(poses).max() < 1e6 and (lenses[0] > 0).all()):
+        raise DataError(f"{shown(file)}: the cameras are no ring about the object: they have impossible numbers")
     if (np.linalg.norm(poses[:, :3, 3], axis=-1) < 1e-6).any():
-        raise DataError(f"{file}: a camera is where the object is")
+        raise DataError(f"{shown(file)}: the cameras are no ring about the object: one is where the object is")
     poses = np.asarray(mirror_cameras(Cameras(poses, lenses)).camera_to_world)
     x, y, z = poses[:, :3, 3].T
     distances = np.linalg.norm(poses[:, :3, 3], axis=-1)
+    if not (distances > 1e-6).all():
+        raise DataError(f"{shown(file)}: the cameras are no ring about the object: one is in its middle")
     elevations, azimuths = np.degrees(np.arcsin(z / distances)), np.degrees(np.arctan2(y, x))
     towards = -np.sum(poses[:, :3, 2] * poses[:, :3, 3], axis=-1) / distances
+    fov = float(np.degrees(2 * np.arctan(lenses[0, 2] / lenses[0, 0])))
     problems = {
         "they are not of the mirrored world": (np.linalg.det(poses[:, :3, :3]) < 0.9).any(),
         "they do not look at the origin": (towards < 0.999).any(),
         "their distances differ": np.ptp(distances) > 0.05 * distances.mean(),
         "their elevations differ by more than 10 degrees": np.ptp(elevations) > 10,
+        "their field of view is not between 1 and 170 degrees": not 1 < fov < 170,
     }
     problem = next((text for text, present in problems.items() if present), None)
     if problem is not None:
-        raise DataError(f"{file}: the cameras are no ring about the object: {problem}")
+        raise DataError(f"{shown(file)}: the cameras are no ring about the object: {problem}")
     return ObjectRig(
         elevation=round(float(elevations.mean()), 3),
         distance=round(float(distances.mean()), 4),
-        fov=round(float(np.degrees(2 * np.arctan(lenses[0, 2] / lenses[0, 0]))), 3),
+        fov=round(fov, 3),
         azimuths=tuple(round(float(azimuth), 3) % 360.0 for azimuth in azimuths[1:] - azimuths[0]),
     )
+
+
+def _real_numbers(values: Any) -> np.ndarray:
+    if not isinstance(values, np.ndarray) or values.dtype.kind == "c" or values.size > 1000 * 16:
+        raise ValueError("cameras that are no arrays of real numbers")
+    return values.astype(np.float64)
