@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from diffgs_jax.data.images import encode_webp
 from diffgs_jax.errors import DataError

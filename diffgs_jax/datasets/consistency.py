@@ -6,6 +6,7 @@ Each measure is a part in [0, 1] that is near 1 for right poses, whatever the sc
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import distance_transform_edt, minimum_filter
 
 from diffgs_jax.data.images import decode_premultiplied

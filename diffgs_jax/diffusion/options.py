@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from diffgs_jax.diffusion.schedules import ScheduleConfig
+from diffgs_jax.diffusion.schedules import Schedule
 from diffgs_jax.diffusion.spacing import Spacing
 from diffgs_jax.errors import UserError
 
@@ -94,9 +94,9 @@ class SamplerConfig:
     quirks: Quirks = Quirks()
 
 
-def sampler_kinds(schedule: ScheduleConfig) -> tuple[SamplerKind, ...]:
+def sampler_kinds(schedule: Schedule) -> tuple[SamplerKind, ...]:
     """Returns the samplers that there are for a schedule, the usual one for flow first."""
-    return _KINDS[schedule.name == "flow"]
+    return _KINDS[schedule.is_flow]
 
 
 def checked(config: SamplerConfig, is_flow: bool) -> SamplerConfig:

@@ -12,7 +12,7 @@ import numpy as np
 
 from diffgs_jax.checkpoints import load_weights, read_metadata
 from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
-from diffgs_jax.diffusion import Sampler, make_sampler
+from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, sampler_kinds
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import model_sha256
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
@@ -20,7 +20,7 @@ from diffgs_jax.inference.compile_cache import use_compile_cache
 from diffgs_jax.inference.conditions import Condition, read_posed_images, show_image
 from diffgs_jax.inference.options import InputOptions, SamplingOptions, check_options
 from diffgs_jax.inference.result import Result, Trajectory
-from diffgs_jax.models import Frozen, Generated, Progress, Request, Requirements, Sampling, family
+from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Request, Requirements, Sampling, family
 
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
 """The checkpoint that comes with the package."""
@@ -193,7 +193,7 @@ class Pipeline:
         module = family(self.config.model)
         if not isinstance(module, Diffuses):
             return ()
-        return tuple(kind for kind in get_args(SamplerKind) if goes_with(module.schedule(self.config.model), kind))
+        return sampler_kinds(module.schedule(self.config.model))
 
     def sampler(self, sampling: SamplingOptions) -> Sampler | None:
         """Returns the steps that are taken; None for a model that takes none.
@@ -202,7 +202,7 @@ class Pipeline:
             UserError: if there are not that many.
         """
         module = family(self.config.model)
-        if not hasattr(module, "schedule"):
+        if not isinstance(module, Diffuses):
             return None
         usual = self.config.sampling
         return make_sampler(

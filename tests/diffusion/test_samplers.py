@@ -25,7 +25,7 @@ from diffgs_jax.diffusion import (
 from diffgs_jax.errors import UserError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "open_diffusiongs_schedule.npz"
-KINDS = [(config, kind) for config in (COSINE, FLOW) for kind in sampler_kinds(config)]
+KINDS = [(config, kind) for config in (COSINE, FLOW) for kind in sampler_kinds(make_schedule(config))]
 
 # (timestep, x, x0, previous x0, noise) of four steps of the cosine schedule: from the formulas of the papers, written
 # down anew and evaluated with 60 digits.
