@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop import SPLAT_SUFFIXES, clean_gaussians, read_gaussians
+from diffgs_jax.interop import SPLAT_SUFFIXES, read_gaussians
 from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
 
 SUFFIXES = (*SPLAT_SUFFIXES, *MESH_SUFFIXES)
@@ -43,7 +43,7 @@ Subject = Gaussians | MeshFile
 
 
 def read_subject(path: str | os.PathLike[str]) -> Subject:
-    """Reads a file to show; Gaussians that are not finite are left out.
+    """Reads a file to show.
 
     Args:
         path: .ply, .spz or .splat of Gaussians; .glb or .obj of triangles, with the textures beside it.
@@ -57,7 +57,7 @@ def read_subject(path: str | os.PathLike[str]) -> Subject:
         raise UserError(f"there is no file {path}")
     suffix = path.suffix.lower()
     if suffix in SPLAT_SUFFIXES:
-        gaussians = clean_gaussians(read_gaussians(path))
+        gaussians = read_gaussians(path)
         if not len(gaussians.means):
             raise DataError(f"{path} holds no Gaussians")
         return gaussians

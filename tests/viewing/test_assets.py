@@ -10,15 +10,18 @@ import trimesh
 pytest.importorskip("viser", reason='the viewer needs pip install "diffgs_jax[view]"')
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.inference import SamplingOptions
 from diffgs_jax.interop import read_gaussians
 from diffgs_jax.viewing import assets
-from diffgs_jax.viewing.assets import Settings, make_asset
+from diffgs_jax.viewing.assets import AssetOptions, make_asset
 
 
 def test_all_files_hold_the_same_object(fake_pipeline, picture, tmp_path):
     told = []
     (tmp_path / "made").mkdir()
-    asset = make_asset(fake_pipeline, picture, Settings(seed=5, steps=4), tmp_path / "made", told.append)
+    asset = make_asset(
+        fake_pipeline, picture, AssetOptions(sampling=SamplingOptions(seed=5, steps=4)), tmp_path / "made", told.append
+    )
     assert asset.gaussians == 200
     splats = {path.suffix: read_gaussians(path) for path in asset.files if path.suffix in (".ply", ".spz", ".splat")}
     assert len(splats) == 3
@@ -44,14 +47,14 @@ def test_what_the_listener_raises_ends_the_work(fake_pipeline, picture, tmp_path
             raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
-        make_asset(fake_pipeline, picture, Settings(steps=4), tmp_path, report)
+        make_asset(fake_pipeline, picture, AssetOptions(sampling=SamplingOptions(steps=4)), tmp_path, report)
     assert fake_pipeline.finished == []
 
 
 def test_a_bad_picture_is_told(fake_pipeline, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DataError, match=r"text\.png"):
-        make_asset(fake_pipeline, tmp_path / "text.png", Settings(), tmp_path, lambda progress: None)
+        make_asset(fake_pipeline, tmp_path / "text.png", AssetOptions(), tmp_path, lambda progress: None)
 
 
 def test_a_splat_without_a_surface_is_handed_over_without_a_mesh(
@@ -61,5 +64,7 @@ def test_a_splat_without_a_surface_is_handed_over_without_a_mesh(
         raise DataError("the splat is nowhere half opaque")
 
     monkeypatch.setattr(assets, "extract_mesh", nothing)
-    asset = make_asset(fake_pipeline, picture, Settings(steps=4), tmp_path, lambda progress: None)
+    asset = make_asset(
+        fake_pipeline, picture, AssetOptions(sampling=SamplingOptions(steps=4)), tmp_path, lambda progress: None
+    )
     assert "nowhere half opaque" in asset.mesh and all(path.exists() for path in asset.files)

@@ -7,7 +7,7 @@ import pytest
 
 from diffgs_jax.errors import DataError
 from diffgs_jax.viewing import jobs
-from diffgs_jax.viewing.assets import Progress
+from diffgs_jax.viewing.assets import JobProgress
 from diffgs_jax.viewing.jobs import Abandoned, Done, follow
 
 
@@ -20,7 +20,7 @@ def worker():
 def test_progress_then_the_end(worker):
     def job(report):
         for step in range(3):
-            report(Progress("counting", step, 3))
+            report(JobProgress("counting", step, 3))
         return "made"
 
     events = list(follow(worker, job))
@@ -40,7 +40,7 @@ def test_the_last_progress_is_repeated_while_nothing_happens(worker):
     release = threading.Event()
 
     def job(report):
-        report(Progress("compiling"))
+        report(JobProgress("compiling"))
         return release.wait(10)
 
     following = follow(worker, job, every=0.01)
@@ -55,7 +55,7 @@ def test_a_job_that_is_left_ends_at_its_next_report_and_the_next_one_runs(worker
     def job(report):
         try:
             for _ in range(1000):
-                report(Progress("counting"))
+                report(JobProgress("counting"))
                 begun.set()
                 time.sleep(0.01)
         except Abandoned as error:
@@ -88,7 +88,7 @@ def test_closing_ends_the_job_under_way_and_those_in_the_line():
     def job(report):
         try:
             while True:
-                report(Progress("counting"))
+                report(JobProgress("counting"))
                 begun.set()
                 time.sleep(0.01)
         except Abandoned as error:

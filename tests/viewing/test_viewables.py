@@ -56,14 +56,15 @@ def test_placed_parts_are_where_their_scene_has_them(tmp_path):
     assert read_subject(tmp_path / "placed.glb").vertices[:, 2].min() == pytest.approx(6.5)
 
 
-def test_values_that_are_no_numbers_are_left_out(tmp_path, gaussians):
+def test_values_that_are_no_numbers_are_refused(tmp_path, gaussians):
     path = tmp_path / "broken.ply"
     write_gaussians(path, gaussians)
     content = bytearray(path.read_bytes())
     first = content.index(b"end_header\n") + len(b"end_header\n")
     content[first : first + 4] = np.float32(np.nan).tobytes()
     path.write_bytes(content)
-    assert len(read_subject(path).means) == len(gaussians.means) - 1
+    with pytest.raises(DataError, match="1 values of the Gaussians' means are not finite"):
+        read_subject(path)
 
 
 @pytest.mark.parametrize(
