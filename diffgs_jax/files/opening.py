@@ -40,7 +40,7 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 def shown_size(count: int) -> str:
     """Returns a number of bytes in words, for example `4.5 GB`."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} bytes"

@@ -50,5 +50,6 @@ READERS: dict[str, Callable[[], Reader]] = {
     **_named("pictures", ("png", "jpeg", "webp", "gif", "bmp", "views", "masks")),
     **_named("weights", ("torch", "torch_mapped", "safetensors", "camera_template")),
     **_named("texts", ("json_text", "gzipped", "zipped", "tarred")),
-    **_named("records", ("transforms_json", "sample_json", "store", "run_config")),
+    **_named("records", ("transforms_json", "colmap", "realestate10k", "objaverse")),
+    **_named("records", ("sample_json", "store", "run_config")),
 }
