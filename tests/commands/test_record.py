@@ -41,7 +41,7 @@ def test_another_picture_is_refused_and_the_same_elsewhere_is_not(made, picture,
     Image.fromarray(255 - np.asarray(Image.open(picture))).save(other)
     words = ["--repeat", str(made), "--out", str(tmp_path / "out")]
     code, line = failure([*words, "--image", str(other)], capsys)
-    assert code == 1 and f"{other} is not the picture" in line
+    assert code == 1 and f"{other} is not the image" in line
     other.write_bytes(picture.read_bytes())
     main([*words, "--image", str(other), "--frames", "0"])
 

@@ -160,7 +160,7 @@ def test_every_kind_of_bad_input_is_named_counted_and_costs_nothing_else(script,
         "unreadable": (truncate("2.png"), "2 is an unreadable picture|2.png is an unreadable picture"),
         "nan": (
             spoil_frame(lambda frame: frame["transform_matrix"][1].__setitem__(3, float("nan"))),
-            "2 has a pose that is not finite",
+            "NaN is no number of JSON",
         ),
         "mirrored": (
             spoil_frame(lambda frame: [row.__setitem__(0, -row[0]) for row in frame["transform_matrix"]]),

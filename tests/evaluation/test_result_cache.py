@@ -38,7 +38,7 @@ def test_other_settings_and_damage_are_computed_again(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "row").write_text("a file")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot create the folder"):
         keep_in(tmp_path / "row", {})("batch", counting()[1])
 
 

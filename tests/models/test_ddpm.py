@@ -38,7 +38,9 @@ def random_params(config, scale=0.1):
 
 def make_batch(samples=4, views=1, labels=None, seed=0):
     images = np.random.default_rng(seed).uniform(size=(samples, views, SIZE, SIZE, 3)).astype(np.float32)
-    cameras = jax.tree.map(lambda leaf: np.tile(leaf[None], (samples, *(1,) * leaf.ndim)), orbit(np.arange(views)))
+    cameras = jax.tree.map(
+        lambda leaf: np.tile(leaf[None], (samples, *(1,) * leaf.ndim)), orbit(np.arange(float(views)))
+    )
     inputs = Views(images, cameras, np.zeros((samples, views), bool), np.full(samples, OBJECT, np.int32))
     return Batch(inputs, None, np.arange(samples, dtype=np.int32), labels=labels)
 

@@ -1,7 +1,6 @@
 """Properties that any DiffusionGS denoiser must have, whatever its weights."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,13 @@ from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, DistanceLaw, Gauss
 from diffgs_jax.models.diffusion_gs import family as diffusion_gs
 from diffgs_jax.models.diffusion_gs.decoding import decode, ray_distance, split_views
 from diffgs_jax.models.diffusion_gs.denoiser import param_shapes, predict_gaussians, raw_gaussians
+from diffgs_jax.models.diffusion_gs.splitting import split_gaussians
 
 SMALL = NetworkConfig(width=32, layers=2, heads=2, mlp_ratio=2, patch_size=4, stride=2)
 PUBLISHED = GaussianConfig()
 
 # These programs run once on a handful of pixels: compiling them well would take longer than everything else.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jit = jax.jit
 raw_gaussians = jit(raw_gaussians, static_argnums=0)
 predict_gaussians = jit(predict_gaussians, static_argnums=0, static_argnames="training")
 
@@ -214,7 +214,7 @@ def test_contradictions_are_refused(changes):
 
 def test_split_gaussians_are_four_of_half_the_size_where_one_was():
     config, params = make(stride=4, color_skip=True)
-    finer, split = diffusion_gs.split_gaussians(config, params)
+    finer, split = split_gaussians(config, params)
     views = make_views()
     before, after = (predict_gaussians(*model, views, TIMES) for model in ((config, params), (finer, split)))
     assert jax.tree.map(jnp.shape, split) == jax.tree.map(lambda leaf: leaf.shape, param_shapes(finer))
@@ -234,4 +234,4 @@ def test_split_gaussians_are_four_of_half_the_size_where_one_was():
         (distances[1] + along[1]), (distances[0] + along[0]).repeat(2, axis=2).repeat(2, axis=3), atol=1e-4
     )
     with pytest.raises(UserError, match="must be even"):
-        diffusion_gs.split_gaussians(*diffusion_gs.split_gaussians(finer, split))
+        split_gaussians(*split_gaussians(finer, split))

@@ -8,10 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from diffgs_jax.data import load_views, open_store, sweethome3d
+from diffgs_jax.data import load_views, open_store
 from diffgs_jax.data.maps import decode_depth
 from diffgs_jax.data.store import read_index
 from diffgs_jax.errors import UserError
+from diffgs_jax.synthesis.meshes import sweethome3d
 from diffgs_jax.synthesis.meshes.dataset import Workforce
 from diffgs_jax.synthesis.meshes.engines import open_renderer
 from diffgs_jax.synthesis.meshes.sweethome3d import CATALOGUE, LICENSES

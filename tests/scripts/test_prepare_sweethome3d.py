@@ -9,9 +9,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from diffgs_jax.data import open_store, sweethome3d
+from diffgs_jax.data import open_store
 from diffgs_jax.data.store import read_index
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.synthesis.meshes import sweethome3d
 from diffgs_jax.synthesis.meshes.dataset import RenderSettings, Workforce
 from diffgs_jax.synthesis.meshes.engines import open_renderer
 from diffgs_jax.synthesis.meshes.sweethome3d import CATALOGUE, LICENSES

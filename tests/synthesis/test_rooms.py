@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from diffgs_jax.data import decode_record, load_views, rooms_light
+from diffgs_jax.data import decode_record, load_views
 from diffgs_jax.data.maps import decode_depth
 from diffgs_jax.data.records import Record
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.synthesis.meshes.sweethome3d import CatalogueEntry
+from diffgs_jax.synthesis.rooms import light as rooms_light
 from diffgs_jax.synthesis.rooms.furniture import Furniture, measure, read_measured, role_of
 from diffgs_jax.synthesis.rooms.layout import lay_out
 from diffgs_jax.synthesis.rooms.light import Glow, light_room

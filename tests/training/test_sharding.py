@@ -14,7 +14,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.training import make_mesh, state_shardings
 from diffgs_jax.training.step import accumulate_gradients
 
-OWN = ["--model.diffusion.own-predictions", "0.5"]
+OWN = ["--model.diffusion.scheduled-sampling", "0.5"]
 STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10", *OWN]
 
 
