@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from diffgs_jax.errors import DataError
 from diffgs_jax.files.opening import one_line, read_within, shown, shown_size
@@ -124,7 +124,7 @@ def gunzip(packed: bytes | BinaryIO, limit: int, name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def open_tar(opened: BinaryIO, name: str) -> Generator[tarfile.TarFile, None, None]:
+def open_tar(opened: Any, name: str) -> Generator[tarfile.TarFile, None, None]:
     """Yields a plain tar archive; one that is compressed as a whole is refused, since each look into it unpacks it all.
 
     Raises:

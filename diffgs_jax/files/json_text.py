@@ -17,7 +17,6 @@ JSON_LIMIT = 32 * 2**20
 """Bytes of a JSON file unless its reader says otherwise; the objects it becomes take at most some 30 times as much."""
 
 _DEPTH = 64
-_LARGEST_INTEGER = 2**64
 
 
 def load_json(
@@ -90,8 +89,8 @@ def json_list(value: Any, name: str) -> list[Any]:
 
 
 def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) <= 21 else _LARGEST_INTEGER
-    if not -_LARGEST_INTEGER < 2 * value < 2 * _LARGEST_INTEGER:
+    value = int(digits) if len(digits) <= 21 else 2**64
+    if not -(2**63) <= value < 2**64:
         raise ValueError(f"the number {digits[:20]}… does not fit into 64 bits")
     return value
 

@@ -53,7 +53,7 @@ def fill(folder):
         "logo.png": None,  # a cut-out
         "page.png": None,
         "no_time_for_that_tiny.gif": "busy background",
-        "multipage_rgb.tif": "an unusual picture",
+        "multipage_rgb.tif": "a TIFF file",
     }.items():
         shutil.copy(PHOTOGRAPHS / name, folder)
         expected[name] = error
@@ -74,8 +74,8 @@ def fill(folder):
     save("grey 16.png", Image.fromarray(np.asarray(opaque.convert("L")).astype(np.uint16) * 257))
     cv2.imwrite(str(folder / "colour 16.png"), np.asarray(opaque)[..., ::-1].astype(np.uint16) * 257)
     expected["colour 16.png"] = None
-    save("floats.tif", Image.fromarray(np.asarray(opaque.convert("L")).astype(np.float32) / 255))
-    save("ycbcr.tif", opaque.convert("YCbCr"), compression="jpeg")
+    save("floats.tif", Image.fromarray(np.asarray(opaque.convert("L")).astype(np.float32) / 255), "a TIFF file")
+    save("ycbcr.tif", opaque.convert("YCbCr"), "a TIFF file", compression="jpeg")
     save("bitmap.bmp", opaque)
     save("lossless.webp", clear, lossless=True)
     save("ünïcode 杯.png", clear)

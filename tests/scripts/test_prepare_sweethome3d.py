@@ -100,7 +100,7 @@ def test_another_file_is_refused(tmp_path):
     (tmp_path / "other.deb").write_text("something else")
     with pytest.raises(DataError, match="other.deb is not sweethome3d-furniture 1.8-1"):
         sweethome3d.check_package(tmp_path / "other.deb")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot read"):
         sweethome3d.check_package(tmp_path / "missing.deb")
 
 
