@@ -26,7 +26,7 @@ TINY = DDPMConfig(
 )
 SIZE = 8
 DATA = DataConfig(resolution=SIZE, condition_views=0, noisy_views=1, novel_views=0)
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jit = jax.jit
 module = family(TINY)
 
 
@@ -145,7 +145,7 @@ def test_no_class_and_an_unknown_one_are_the_null_class():
 
 def test_classes_reach_the_prediction_and_guidance_extrapolates_between_them():
     params = random_params(CLASSES, 0.3)
-    x = np.random.default_rng(2).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(2, SIZE, SIZE, 3)), jnp.float32)
     t = jnp.asarray([30, 40], jnp.int32)
     unclipped = dataclasses.replace(CLASSES, clip_x0=False)
 
@@ -282,7 +282,7 @@ def test_muon_is_left_the_matrices_of_blocks():
 
 def test_low_memory_is_nearly_the_same_model():
     params = random_params(TINY)
-    x = np.random.default_rng(2).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(2, SIZE, SIZE, 3)), jnp.float32)
     t = np.asarray([3, 30], np.int32)
     config, small = module.in_low_memory(TINY, params)
     assert {leaf.dtype for leaf in jax.tree.leaves(small["unet"])} == {jnp.dtype("bfloat16")}
