@@ -49,6 +49,7 @@ def is_one_line(text):
     return 0 < len(text) < 1000 and text.isprintable()
 
 
+@pytest.mark.slow
 def test_a_few_cases_of_every_reader(capsys):
     check(outcomes(*READERS, share=25), capsys)
 
