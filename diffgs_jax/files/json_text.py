@@ -5,6 +5,7 @@ single surrogates and NUL characters into strings, which no file name and no ter
 deep, and its numbers have any number of digits. RFC 8259 leaves limits to the reader; here they are.
 """
 
+import collections
 import json
 import math
 import os
@@ -109,8 +110,8 @@ def _refuse_constant(word: str) -> float:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        double = next(name for name, _ in pairs if name in seen or seen.add(name))
+        counts = collections.Counter(name for name, _ in pairs)
+        double = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"an object has two values for {double[:40]!r}")
     return found
 
