@@ -57,7 +57,7 @@ def photograph_pixels(encoded: bytes, name: str, lens: Lens) -> UInt8[np.ndarray
     Raises:
         DataError: if it cannot be decoded, or neither has the lens's shape.
     """
-    stored = decode_picture(encoded, name)
+    stored = decode_picture(encoded, name, upright=False)
     height, width = stored.shape[:2]
     if lens.fits(width, height):
         return stored

@@ -122,7 +122,7 @@ def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> 
     photographs = []
     for view, (encoded, camera) in enumerate(zip(images, cameras, strict=True)):
         data = np.asarray(encoded, np.uint8).tobytes()
-        width, height = image_size(data, f"view {view}")
+        width, height = image_size(data, f"view {view}", upright=False)
         fx, fy, cx, cy = camera[:4]
         if camera[4:6].any():
             raise DataError(f"view {view} has the lens terms {camera[4]} and {camera[5]}, where 0 belongs")
@@ -147,7 +147,7 @@ def _read_metadata(file: pathlib.Path, options: SourceOptions) -> Record:
         # The path is that of the machine the data was processed on; the file's name is what counts.
         image = file.parents[1] / "images" / scene / pathlib.PurePosixPath(frame["image_path"]).name
         data = read_bytes(image)
-        width, height = image_size(data, f"view {view}")
+        width, height = image_size(data, f"view {view}", upright=False)
         fx, fy, cx, cy = (float(value) for value in frame["fxfycxcy"])
         photographs.append(
             Photograph(

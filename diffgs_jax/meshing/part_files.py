@@ -10,6 +10,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import one_line, read_regular, shown
+from diffgs_jax.files.images import open_image
 from diffgs_jax.meshing.gltf import GLTF_SUFFIXES, read_gltf
 from diffgs_jax.meshing.parts import MOST_TRIANGLES, SOLID, MeshFilePart
 from diffgs_jax.meshing.textures import shrunk_texture
@@ -18,8 +20,6 @@ PART_SUFFIXES = (*GLTF_SUFFIXES, ".obj", ".ply", ".stl", ".off")
 """What `read_parts` reads."""
 
 _MOST_BYTES = 256 * 2**20
-_MOST_PIXELS = 2**26
-_PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "TGA")
 _GREY = (0.7, 0.7, 0.7, 1.0)
 
 
@@ -43,9 +43,9 @@ def read_parts(path: pathlib.Path) -> list[MeshFilePart]:
     if suffix in GLTF_SUFFIXES:
         return read_gltf(path)
     trimesh = _trimesh()
-    folder = _Folder(path)
+    data, folder = read_regular(path, limit=_MOST_BYTES, unreadable=DataError), _Folder(path)
     try:
-        scene = trimesh.load_scene(io.BytesIO(_read(path)), file_type=suffix[1:], resolver=folder, process=False)
+        scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix[1:], resolver=folder, process=False)
         if folder.problem:
             raise DataError(folder.problem)
         placed = [scene.graph[node] for node in sorted(scene.graph.nodes_geometry)]
@@ -53,69 +53,53 @@ def read_parts(path: pathlib.Path) -> list[MeshFilePart]:
         meshes = [(mesh, pose) for mesh, pose in meshes if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)]
         if sum(len(mesh.faces) for mesh, _ in meshes) > MOST_TRIANGLES:
             raise DataError(f"{path} has more than {MOST_TRIANGLES} triangles; simplify it first")
-        return [_part(mesh, pose) for mesh, pose in meshes]
+        return [_part(mesh, pose, folder.pictures) for mesh, pose in meshes]
     except DataError:
         raise
     except Exception as error:  # the reader of every format raises its own kinds
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise DataError(f"{path} cannot be read as a mesh: {reason}") from None
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise DataError(f"{shown(path)} cannot be read as a mesh: {reason}") from None
 
 
 class _Folder:
-    """Gives trimesh the files beside a mesh, and no others."""
+    """Gives trimesh the files beside a mesh, and no others; pictures are decoded here."""
 
     def __init__(self, path: pathlib.Path):
         self.file_name = path.name
         self.problem: str | None = None
+        self.pictures: dict[str, Image.Image] = {}
         self._folder = path.parent
 
     def __getitem__(self, name: str) -> bytes:
         """Returns a material library."""
-        return _read(self._find(name))
+        return self._read(name)
 
     def get(self, name: str) -> bytes:
         """Returns a picture; one that is there and cannot be read is kept in mind, because trimesh goes on without."""
-        file = self._find(name)
+        data = self._read(name)
         try:
-            data = _read(file)
-            with Image.open(io.BytesIO(data), formats=_PICTURES) as image:
-                if image.width * image.height > _MOST_PIXELS:
-                    raise DataError(f"{file} has {image.width}×{image.height} pixels; at most {_MOST_PIXELS} are read")
+            self.pictures[name] = open_image(data, name, upright=False)
         except DataError as error:
             self.problem = str(error)
-        except Exception as error:  # Pillow's decoders raise many kinds
-            self.problem = f"{file} is an unreadable picture: {' '.join(str(error).split())[:200]}"
-        if self.problem:
-            raise ValueError(self.problem)
+            raise
         return data
 
-    def _find(self, name: str) -> pathlib.Path:
-        folder, name = self._folder.resolve(), name.strip()
-        for candidate in (name, name.lstrip("/"), pathlib.PurePosixPath(name).name):
+    def _read(self, name: str) -> bytes:
+        folder = self._folder.resolve()
+        for candidate in (name.strip(), name.strip().lstrip("/"), pathlib.PurePosixPath(name.strip()).name):
             file = (folder / candidate).resolve()
             if file.is_relative_to(folder) and file.is_file():
-                return file
+                return read_regular(file, limit=_MOST_BYTES, unreadable=DataError)
         raise FileNotFoundError(name)
 
 
-def _read(path: pathlib.Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise DataError(f"{path} cannot be read: there is no such file")
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path} is larger than {_MOST_BYTES} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _part(mesh: Any, pose: np.ndarray) -> MeshFilePart:
+def _part(mesh: Any, pose: np.ndarray, pictures: dict[str, Image.Image]) -> MeshFilePart:
     visual, faces = mesh.visual, np.asarray(mesh.faces)
     vertices, normals = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.vertex_normals, np.float64)
     vertices = vertices @ pose[:3, :3].T + pose[:3, 3]
     normals = normals @ np.linalg.inv(pose[:3, :3])
     own = _vertex_colors(mesh)
-    color, texture = _material(visual, colored=own is not None)
+    color, texture = _material(visual, pictures, colored=own is not None)
     uv = getattr(visual, "uv", None)
     if uv is None or len(uv) != len(vertices):
         uv, texture = np.zeros((len(vertices), 2)), None
@@ -155,13 +139,17 @@ def _vertex_colors(mesh: Any) -> np.ndarray | None:
     return own[:, :3].clip(0.0, 1.0)
 
 
-def _material(visual: Any, colored: bool) -> tuple[tuple[float, ...], UInt8[np.ndarray, "h w 4"] | None]:
+def _material(
+    visual: Any, pictures: dict[str, Image.Image], *, colored: bool
+) -> tuple[tuple[float, ...], UInt8[np.ndarray, "h w 4"] | None]:
     """Returns RGBA and texture of a trimesh visual; `colored` says that its vertices have colours."""
     material = getattr(visual, "material", None)
     if material is None:
         return _GREY, None
     image = getattr(material, "image", None)
-    if colored and image is not None and image.format is None:
+    if image is not None and "file_path" in image.info:
+        image = pictures[image.info["file_path"]]
+    elif colored:
         image = None  # one that trimesh made up, in the grey of what has no material
     texture = None if image is None else shrunk_texture(image)
     color = [float(value) / 255 for value in np.asarray(material.diffuse)[:3]]

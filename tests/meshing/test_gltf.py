@@ -504,5 +504,5 @@ def test_pictures_of_an_obj_that_must_not_be_opened(tmp_path):
     for content in (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"nothing", b""):
         (tmp_path / "t.png").write_bytes(content)
         for read in (read_mesh, load_mesh):
-            with pytest.raises(DataError, match="t.png is an unreadable picture"):
+            with pytest.raises(DataError, match="t.png"):
                 read(tmp_path / "a.obj")

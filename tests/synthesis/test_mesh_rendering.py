@@ -290,5 +290,5 @@ def test_files_that_are_no_mesh(tmp_path):
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=message):
             load_mesh(tmp_path / name)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot read"):
         load_mesh(tmp_path / "missing.obj")

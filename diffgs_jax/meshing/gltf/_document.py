@@ -5,7 +5,6 @@ Source: glTF 2.0 specification, sections 3.2 to 3.6 and 4 (GLB).
 
 import base64
 import binascii
-import json
 import math
 import pathlib
 import struct
@@ -13,9 +12,11 @@ import urllib.parse
 from typing import Any, NamedTuple
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.files import json_object, parse_json, read_regular, shown
 
 MOST_BYTES = 512 * 2**20
 """A file and the buffers and images beside it must not be larger than this together."""
+_MOST_TEXT = 128 * 2**20
 _MOST_VALUES = 4_000_000
 """Values in the JSON, of which each takes some hundred bytes in memory."""
 
@@ -58,7 +59,7 @@ def open_document(path: pathlib.Path) -> Document:
     Raises:
         DataError: if it is not glTF 2, or requires an extension that is not implemented.
     """
-    data = read_beside(path, path.name)
+    data = read_regular(path, limit=MOST_BYTES, unreadable=DataError)
     text, binary = _chunks(path, data) if data[:4] == b"glTF" else (data, None)
     content = _json(path, bytes(text))
     asset = content["asset"]
@@ -116,18 +117,9 @@ def _chunks(path: pathlib.Path, data: bytes) -> tuple[memoryview, memoryview | N
 
 
 def _json(path: pathlib.Path, text: bytes) -> dict[str, Any]:
-    def refuse(word: str) -> None:
-        raise ValueError(f"it has the number {word}")
-
     if sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise DataError(f"{path} has more than {_MOST_VALUES} values in its JSON")
-    try:
-        content = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} has no readable JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} has no readable JSON: it is no object")
-    return content
+    return json_object(parse_json(text, shown(path), limit=_MOST_TEXT, any_text=True), shown(path))
 
 
 def resource(path: pathlib.Path, uri: Any) -> bytes:
@@ -157,18 +149,12 @@ def read_beside(path: pathlib.Path, name: str) -> bytes:
     """
     try:
         folder = path.parent.resolve()
-        file = (folder / name).resolve() if name != path.name else path
-        if file is not path and not file.is_relative_to(folder):
-            raise DataError(f"{path} names {name[:200]!r}, which is not in its folder")
-        if not file.is_file():
-            raise DataError(f"{path} cannot be read: there is no file {name[:200]!r}")
-        if file.stat().st_size > MOST_BYTES:
-            raise DataError(f"{file} is larger than {MOST_BYTES} bytes")
-        return file.read_bytes()
+        file = (folder / name).resolve()
     except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise DataError(f"{path} names a file that no file can be: {error}") from None
+    if not file.is_relative_to(folder):
+        raise DataError(f"{path} names {name[:200]!r}, which is not in its folder")
+    return read_regular(file, limit=MOST_BYTES, unreadable=DataError)
 
 
 def items(holder: dict[str, Any], name: str) -> list[Any]:

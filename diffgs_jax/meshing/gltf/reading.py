@@ -45,7 +45,9 @@ def read_gltf(path: pathlib.Path) -> list[MeshFilePart]:
 
 def _one_line(text: str) -> str:
     """Returns a message that can be printed, whatever names a file brought into it."""
-    return " ".join(text.split())[:500].encode("utf-8", "backslashreplace").decode()
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
+    )[:500]
 
 
 def _parts(document: Document) -> Iterator[MeshFilePart]:
