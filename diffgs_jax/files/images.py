@@ -202,6 +202,8 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         about = theirs.profile
         if about.xcolor_space != _SPACES[mode] or about.device_class not in _CLASSES:
             return None
-        return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, "RGB")
+        # For a table of grey every value is computed; the shortcut for many pixels is coarse where it is dark.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None

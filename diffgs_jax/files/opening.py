@@ -4,9 +4,11 @@ A path that comes from a user or a dataset may name a pipe that nobody writes to
 that no file system takes; a file may be far larger than what its format needs. All of that is one line here, at once.
 """
 
+import contextlib
 import io
 import os
 import stat
+from collections.abc import Generator
 from typing import Protocol, runtime_checkable
 
 from diffgs_jax.errors import DataError, UserError
@@ -52,10 +54,11 @@ def one_line(error: BaseException) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)[:_SHOWN]
 
 
+@contextlib.contextmanager
 def open_regular(
     path: str | os.PathLike[str], *, limit: int | None = None, unreadable: type[ValueError] = UserError
-) -> io.BufferedReader:
-    """Opens a regular file for reading bytes, or says at once why not.
+) -> Generator[io.BufferedReader, None, None]:
+    """Opens a regular file for reading bytes while the block lasts, or says at once why not.
 
     Args:
         path: links are followed.
@@ -64,8 +67,8 @@ def open_regular(
             `DataError` where a dataset promises it.
 
     Raises:
-        UserError: or `unreadable`: if there is no such file, it is a folder, pipe, socket or device, or it may not be
-            read.
+        UserError: or `unreadable`: if there is no such file, it is a folder, pipe, socket or device, it may not be
+            read, or reading fails inside the block.
         DataError: if it is larger than the limit.
     """
     try:
@@ -77,15 +80,17 @@ def open_regular(
         if isinstance(error, unreadable):
             raise
         raise unreadable(f"cannot read {shown(path)}: no file can have such a name") from None
-    try:
+    with opened:
         now = os.fstat(opened.fileno())
         _refuse_others(path, now, unreadable)
         if limit is not None and now.st_size > limit:
-            raise too_large(path, now.st_size, limit)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+            raise DataError(
+                f"{shown(path)} is too large: {shown_size(now.st_size)}, and at most {shown_size(limit)} are read"
+            )
+        try:
+            yield opened
+        except OSError as error:  # a failing disk, a lost network drive, a file that is none
+            raise unreadable(f"cannot read {shown(path)}: {error.strerror or error}") from None
 
 
 def read_regular(path: str | os.PathLike[str], *, limit: int, unreadable: type[ValueError] = UserError) -> bytes:
@@ -96,10 +101,7 @@ def read_regular(path: str | os.PathLike[str], *, limit: int, unreadable: type[V
         DataError: if it is larger than the limit.
     """
     with open_regular(path, limit=limit, unreadable=unreadable) as opened:
-        try:
-            return read_within(opened, limit, shown(path))
-        except OSError as error:  # a failing disk, a lost network drive
-            raise unreadable(f"cannot read {shown(path)}: {error.strerror or error}") from None
+        return read_within(opened, limit, shown(path))
 
 
 def read_within(source: Readable, limit: int, name: str) -> bytes:
@@ -115,11 +117,6 @@ def read_within(source: Readable, limit: int, name: str) -> bytes:
             raise DataError(f"{name} holds more than {shown_size(limit)}, which is the most that is read of it")
         parts.append(part)
     return b"".join(parts)
-
-
-def too_large(path: str | os.PathLike[str], size: int, limit: int) -> DataError:
-    """Returns the refusal of a file of `size` bytes where at most `limit` are read."""
-    return DataError(f"{shown(path)} is too large: {shown_size(size)}, and at most {shown_size(limit)} are read")
 
 
 def _refuse_others(path: str | os.PathLike[str], found: os.stat_result, unreadable: type[ValueError]) -> None:

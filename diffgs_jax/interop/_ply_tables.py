@@ -66,7 +66,7 @@ def read_header(opened: BinaryIO, name: str) -> Table:
         raise DataError(f"{name} is not a .ply file, or damaged: its header has the keyword {shown(unknown)}")
     formats = [line[1] for line in lines if line[:1] == ["format"] and len(line) == 3 and line[2] == "1.0"]
     if len(formats) != 1 or formats[0] not in _ORDERS:
-        raise DataError(f"{name} is a .ply of no known format: {', '.join(formats) or 'none is named'}")
+        raise DataError(f"{name} is a .ply of no known format: {shown(', '.join(formats)) or 'none is named'}")
     names, kinds, count = _vertices(lines, name)
     table = Table(names, kinds, count, _ORDERS[formats[0]], len(head) + len(mark))
     # A row of text has a digit and a separator for every number at least.
@@ -89,7 +89,7 @@ def _vertices(lines: list[list[str]], name: str) -> tuple[tuple[str, ...], tuple
     for line in lines[elements[0] + 1 : elements[1] if len(elements) > 1 else None]:
         if line[:1] == ["property"]:
             if len(line) != 3 or line[1] not in _SCALARS:
-                raise DataError(f"{name} is not a 3DGS .ply: property {' '.join(line[1:4])} is not a number")
+                raise DataError(f"{name} is not a 3DGS .ply: property {shown(' '.join(line[1:4]))} is not a number")
             names.append(line[2])
             kinds.append(_SCALARS[line[1]])
     if len(set(names)) != len(names):
