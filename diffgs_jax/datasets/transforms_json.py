@@ -19,14 +19,12 @@ Sources: nerfstudio's "data conventions"; the loader of instant-ngp, whose `is_f
 
 import contextlib
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.datasets._files import (
@@ -47,6 +45,7 @@ from diffgs_jax.datasets._poses import from_opengl
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files.images import open_image
 
 CutOut = Callable[[UInt8[np.ndarray, "h w c"], str], UInt8[np.ndarray, "h w 4"]]
 """Makes RGBA of a picture of an object, RGB or RGBA, given its name for messages."""
@@ -222,13 +221,7 @@ def _read_pixels(picture: pathlib.Path, mask: pathlib.Path | None, lens: Lens) -
 
 
 def _read_depth(file: pathlib.Path, unit: float) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(read_bytes(file))) as picture:
-            codes = np.asarray(picture, np.float32)
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise DataError(f"{file} is an unreadable depth map: {error}") from None
+    codes = np.asarray(open_image(read_bytes(file), str(file), upright=False), np.float32)
     if codes.ndim != 2:
         raise DataError(f"{file} is no depth map: it has {codes.shape[-1]} channels")
     return np.where(codes > 0, codes * np.float32(unit), np.nan).astype(np.float32)

@@ -119,6 +119,15 @@ def image_size(encoded: bytes, name: str, *, upright: bool = True) -> tuple[int,
     return (height, width) if upright and orientation >= 5 else (width, height)
 
 
+def image_orientation(encoded: bytes, name: str) -> int:
+    """Returns how a picture is stored, 1 to 8 as EXIF counts (tag 0x0112); 1 is upright.
+
+    Raises:
+        DataError: if it is of another kind, damaged in front of its pixels, or too large.
+    """
+    return _opened(encoded, name)[1]
+
+
 def _opened(encoded: bytes, name: str) -> tuple[Image.Image, int]:
     if len(encoded) > IMAGE_BYTES:
         limit = shown_size(IMAGE_BYTES)

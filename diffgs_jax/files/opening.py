@@ -11,7 +11,7 @@ import stat
 from collections.abc import Generator
 from typing import Protocol, runtime_checkable
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError, UserError, printable
 
 _SHOWN = 200  # characters of a path in a message
 _KINDS = {
@@ -36,8 +36,7 @@ class Readable(Protocol):
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Returns a path as a message may show it: on one line, printable, at most 200 characters."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in os.fspath(path))
-    return text if len(text) <= _SHOWN else f"{text[:60]}…{text[61 - _SHOWN :]}"
+    return printable(os.fspath(path), _SHOWN)
 
 
 def shown_size(count: int) -> str:
@@ -50,8 +49,7 @@ def shown_size(count: int) -> str:
 
 def one_line(error: BaseException) -> str:
     """Returns what another library raised in one printable line of at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)[:_SHOWN]
+    return printable(str(error), _SHOWN) or type(error).__name__
 
 
 @contextlib.contextmanager

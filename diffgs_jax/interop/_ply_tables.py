@@ -34,6 +34,7 @@ class Table(NamedTuple):
         count: rows that the header announces.
         order: "<" or ">", or None for text.
         start: where the first row begins, bytes.
+        alone: whether the file has no other elements.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Table(NamedTuple):
     count: int
     order: str | None
     start: int
+    alone: bool
 
 
 def read_header(opened: BinaryIO, name: str) -> Table:
@@ -68,7 +70,8 @@ def read_header(opened: BinaryIO, name: str) -> Table:
     if len(formats) != 1 or formats[0] not in _ORDERS:
         raise DataError(f"{name} is a .ply of no known format: {shown(', '.join(formats)) or 'none is named'}")
     names, kinds, count = _vertices(lines, name)
-    table = Table(names, kinds, count, _ORDERS[formats[0]], len(head) + len(mark))
+    alone = sum(line[:1] == ["element"] for line in lines) == 1
+    table = Table(names, kinds, count, _ORDERS[formats[0]], len(head) + len(mark), alone)
     # A row of text has a digit and a separator for every number at least.
     least = 2 * len(names) if table.order is None else layout(table).itemsize
     there = (os.fstat(opened.fileno()).st_size - table.start + (table.order is None)) // max(least, 1)
@@ -121,6 +124,8 @@ def read_rows(opened: BinaryIO, table: Table, name: str) -> Iterator[dict[str, n
                 raise DataError(f"{name} is truncated: it ended while it was read")
             block = np.frombuffer(content, kind)
             yield {column: block[column] for column in table.names}
+    if table.order is None and table.alone and opened.read(_TEXT_ROW_BYTES).strip():
+        raise DataError(f"{name} is damaged: it goes on after the rows that its header announces")
 
 
 def _text_rows(opened: BinaryIO, width: int, rows: int, name: str) -> np.ndarray:

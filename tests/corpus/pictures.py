@@ -109,7 +109,7 @@ def bmp() -> Reader:
     def seeds() -> list[Seed]:
         return [seed("colours", ".bmp", encoded(some_pixels(), "BMP"))]
 
-    return Reader("bmp", seeds, read_picture)
+    return Reader("bmp", seeds, read_picture, opencv)
 
 
 def views() -> Reader:

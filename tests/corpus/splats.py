@@ -68,7 +68,8 @@ def ply() -> Reader:
                 )
         shapes = [(0, 3), (0, 4), (0, 3), (0,), (0, each + 1, 3)]
         leaves = zip(*rows, strict=True) if rows else [np.zeros(shape) for shape in shapes]
-        return Gaussians(*(np.asarray(list(leaf)) for leaf in leaves))
+        arrays = [np.asarray(list(leaf)) for leaf in leaves]
+        return Gaussians(*(array.reshape(-1, *shape[1:]) for array, shape in zip(arrays, shapes, strict=True)))
 
     def seeds() -> list[Seed]:
         return [
@@ -90,7 +91,8 @@ def splat() -> Reader:
             rows.append((floats[:3], turn, floats[3:], alpha / 255, color))
         shapes = [(0, 3), (0, 4), (0, 3), (0,), (0, 1, 3)]
         leaves = zip(*rows, strict=True) if rows else [np.zeros(shape) for shape in shapes]
-        return Gaussians(*(np.asarray(list(leaf)) for leaf in leaves))
+        arrays = [np.asarray(list(leaf)) for leaf in leaves]
+        return Gaussians(*(array.reshape(-1, *shape[1:]) for array, shape in zip(arrays, shapes, strict=True)))
 
     def seeds() -> list[Seed]:
         return [as_seed("six", ".splat", written(".splat", 6, 0))]

@@ -53,5 +53,5 @@ READERS: dict[str, Callable[[], Reader]] = {
     **_named("weights", ("torch", "torch_mapped", "safetensors", "camera_template")),
     **_named("texts", ("json_text", "gzipped", "zipped", "tarred")),
     **_named("records", ("transforms_json", "colmap", "realestate10k", "objaverse")),
-    **_named("records", ("sample_json", "store", "run_config")),
+    **_named("records", ("sample_json", "store", "run_config", "glb", "obj")),
 }

@@ -97,7 +97,7 @@ def test_a_profile_of_colours_becomes_srgb(kind):
     assert np.abs(expected - pixels).max() > 20
     for found in (
         np.asarray(decode_image(stored, "x")),
-        decode_picture(stored, "x"),
+        decode_picture(stored, "x", upright=True),
         decode_premultiplied(stored)[..., :3],
     ):
         apart = np.abs(found - expected)
@@ -199,7 +199,7 @@ def test_every_reader_turns_a_picture_upright(tmp_path, kind, orientation):
     (tmp_path / "a").write_bytes(stored)
     for found in (
         read_picture(tmp_path / "a")[..., :3],
-        decode_picture(stored, "x"),
+        decode_picture(stored, "x", upright=True),
         np.asarray(decode_image(stored, "x")),
     ):
         np.testing.assert_allclose(found, expected, atol=2)
@@ -211,7 +211,7 @@ def test_every_reader_turns_a_picture_upright(tmp_path, kind, orientation):
     np.testing.assert_allclose(decode_picture(stored, "x", upright=False), pixels, atol=2)
     square = encoded(pixels[:, :24], kind, exif=exif, **options)
     np.testing.assert_allclose(decode_premultiplied(square)[..., :3], TURNS[orientation](pixels[:, :24]), atol=2)
-    np.testing.assert_allclose(decode_mask(stored, "x"), expected[..., 0] * (255 / 220), atol=3)
+    np.testing.assert_allclose(decode_mask(stored, "x", upright=True), expected[..., 0] * (255 / 220), atol=3)
 
 
 def exif_block(order, entries, start=8, count=None):
@@ -327,7 +327,7 @@ def test_what_is_refused_is_named():
         "a PNG whose last chunk is cut off": whole[:-20],
         "with a chunk 'CgBI'": unknown_chunk(whole),
         "a JPEG whose segment 0xdb is cut off": encoded(COLORS, "JPEG")[:30],
-        "damaged and cannot be decoded": encoded(COLORS, "JPEG")[:-200],
+        "damaged and cannot be decoded": encoded(COLORS, "JPEG")[:-60],
         "a GIF without pixels": encoded(Image.fromarray(ALPHA), "GIF")[:20],
         "damaged or unusual WEBP": encoded(COLORS, "WEBP")[:40],
         "damaged or unusual BMP": encoded(COLORS, "BMP")[:30],

@@ -78,7 +78,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
 
 def test_paths_and_sizes_in_messages():
     assert shown("a/b.png") == "a/b.png"
-    assert shown("a\nb\x1b[31m\udcff") == "a\ufffdb\ufffd[31m\ufffd"
+    assert shown("a\nb\x1b[31m\udcff") == "a b\ufffd[31m\ufffd"
     assert len(shown("x" * 5000)) == 200
     assert [shown_size(size) for size in (5, 61700, 2_500_000, 4_500_000_000)] == [
         "5 bytes",

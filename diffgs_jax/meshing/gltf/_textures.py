@@ -3,7 +3,6 @@
 Source: glTF 2.0 specification, section 3.8; KHR_texture_transform; EXT_texture_webp.
 """
 
-import io
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.files.images import image_size, open_image
 from diffgs_jax.meshing.gltf._accessors import view_bytes
 from diffgs_jax.meshing.gltf._document import Document, extension, integer, item, numbers, resource, unimplemented
 from diffgs_jax.meshing.textures import shrunk_texture
@@ -98,18 +98,19 @@ def decode_texture(encoded: bytes, name: str) -> UInt8[np.ndarray, "h w 4"]:
     """
     if encoded[1:7] == b"KTX 20":
         raise DataError(f"{name} is KTX2 (KHR_texture_basisu), which is not implemented; export it as PNG or JPEG")
+    width, height = image_size(encoded, name)
+    if width * height > _MOST_PIXELS:
+        raise DataError(f"{name} has {width}×{height} pixels; at most {_MOST_PIXELS} are read")
+    image = open_image(encoded, name, upright=False)
+    if image.format not in ("PNG", "JPEG", "WEBP"):
+        raise DataError(f"{name} is a {image.format} picture; textures are PNG, JPEG or WebP")
     try:
-        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise DataError(f"{name} has {image.width}×{image.height} pixels; at most {_MOST_PIXELS} are read")
-            if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
-                grey = np.asarray(image, np.float64) / 257
-                image = Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8))
-            return shrunk_texture(image)
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise DataError(f"{name} is an unreadable picture: {str(error) or type(error).__name__}") from None
+        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
+            grey = np.asarray(image, np.float64) / 257
+            image = Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8))
+        return shrunk_texture(image)
+    except (ValueError, OSError, TypeError) as error:  # a palette or transparency that Pillow cannot convert
+        raise DataError(f"{name} is an unreadable picture: {error}") from None
 
 
 def unmirrored(texture: Placed) -> Placed:
