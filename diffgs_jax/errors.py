@@ -4,12 +4,34 @@ import contextlib
 import sys
 from collections.abc import Generator
 
+_LONGEST = 2000  # characters of a message
 
-class UserError(ValueError):
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Returns text on one line, without what a terminal would obey, and without its middle if it is longer.
+
+    Args:
+        text: of any origin: a name of a file, what another library said.
+        longest: characters of the result.
+    """
+    text = " ".join(text.split())
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    third = longest // 3
+    return text if len(text) <= longest else f"{text[:third]}…{text[third + 1 - longest :]}"
+
+
+class _OneLine(ValueError):
+    """An error whose message is one printable line, whatever names, values and messages of others went into it."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
+
+
+class UserError(_OneLine):
     """Bad usage: a wrong path, option or configuration. A command line exits with code 2."""
 
 
-class DataError(ValueError):
+class DataError(_OneLine):
     """Bad data: an unreadable picture, a truncated record, a foreign checkpoint. A command line exits with code 1."""
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import json
 import logging
 import pathlib
 import sys
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 
 from diffgs_jax.checkpoints.digests import damaged, verify_digests
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import load_json
 
 _METADATA = "_CHECKPOINT_METADATA"
 _LARGEST_METADATA = 64 << 20  # bytes
@@ -63,9 +63,8 @@ def read_metadata(folder: str | pathlib.Path) -> dict[str, Any]:
     file = path / _METADATA
     try:
         # Not by orbax, which reads files of all parts for it
-        is_readable = file.is_file() and file.stat().st_size <= _LARGEST_METADATA
-        stored = json.loads(file.read_bytes()) if is_readable else None
-    except (OSError, ValueError, RecursionError) as error:
+        stored = load_json(file, limit=_LARGEST_METADATA, unreadable=DataError) if file.exists() else None
+    except (OSError, DataError) as error:
         raise damaged(path, f"{_METADATA}: {_first_line(error)}") from error
     metadata = stored.get("custom_metadata") if isinstance(stored, dict) else None
     if not isinstance(metadata, dict) or "config" not in metadata:

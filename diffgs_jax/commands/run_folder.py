@@ -1,7 +1,6 @@
 """A run's folder: its settings, the refusal of others, and that only one training writes it at a time."""
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Generator
 
@@ -11,7 +10,7 @@ from diffgs_jax import training
 from diffgs_jax.checkpoints import latest_step
 from diffgs_jax.config import TrainConfig, flatten, from_dict, to_dict
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import write_json
+from diffgs_jax.files import load_json, write_json
 
 
 @contextlib.contextmanager
@@ -48,8 +47,8 @@ def write_settings(folder: pathlib.Path, config: TrainConfig) -> None:
     try:
         if path.exists() and latest_step(folder / "checkpoints") is not None:
             try:
-                fields = json.loads(path.read_text())
-            except ValueError as error:
+                fields = load_json(path)
+            except DataError as error:
                 hint = "delete it to go on with the settings given now"
                 raise DataError(f"{path} is damaged ({error}); {hint}") from error
             _refuse_changes(folder, to_dict(from_dict(fields, str(path))), to_dict(config))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import pathlib
 import platform
 from typing import Any, Literal
@@ -11,8 +10,8 @@ import cattrs
 import jax
 
 from diffgs_jax.commands.sample_options import SampleOptions
-from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import file_sha256
+from diffgs_jax.errors import DataError
+from diffgs_jax.files import file_sha256, json_object, load_json
 from diffgs_jax.inference.pipeline import Pipeline
 
 _VERSION = 1
@@ -62,12 +61,7 @@ def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[SampleOptions, 
         UserError: if the file cannot be read.
         DataError: if it is not what this program writes.
     """
-    try:
-        record = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error})") from error
+    record = json_object(load_json(path), str(path))
     try:
         if record["version"] != _VERSION:
             raise DataError(f"{path} is of version {record['version']}; this program reads version {_VERSION}")
@@ -92,7 +86,7 @@ def _inputs(options: SampleOptions) -> list[pathlib.Path]:
     """Returns all files that a sample depends on, but for the model's."""
     files = [] if options.image is None else [options.image.absolute()]
     if files and files[0].suffix.lower() == ".json":
-        for frame in json.loads(files[0].read_text())["frames"]:
+        for frame in load_json(files[0])["frames"]:
             for name in (frame["file_path"], frame.get("mask_path")):
                 if name:  # a path without extension is completed, as its reader does
                     path = files[0].parent / name

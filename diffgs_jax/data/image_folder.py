@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.split import Split, split_of
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import file_sha256, text_sha256
+from diffgs_jax.files import file_sha256, read_regular, text_sha256
+from diffgs_jax.files.images import IMAGE_BYTES, image_orientation, image_size
 from diffgs_jax.geometry import Cameras
 from diffgs_jax.interop.picture_files import read_picture
 
@@ -134,16 +135,13 @@ def _side_by_content(file: pathlib.Path, size: int, changed: int) -> Split:
 def _square(file: pathlib.Path) -> bytes:
     """Returns the file if its image is upright and square, or else the square in its middle as a PNG file."""
     try:
-        encoded = file.read_bytes()
-        with Image.open(io.BytesIO(encoded)) as image:
-            upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-            if upright and image.width == image.height:
-                return encoded
+        encoded = read_regular(file, limit=IMAGE_BYTES)
+        width, height = image_size(encoded, str(file))
+        if width == height and image_orientation(encoded, str(file)) == 1:
+            return encoded
         pixels = read_picture(file)
-    except (UserError, DataError) as error:
+    except UserError as error:
         raise DataError(str(error)) from None
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise DataError(f"the image {file} cannot be read: {error}") from None
     side = min(pixels.shape[:2])
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     square = pixels[top : top + side, left : left + side]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from diffgs_jax.data.records import EncodedMap
 from diffgs_jax.errors import DataError
+from diffgs_jax.files.images import open_image
 
 _LARGEST_CODE = 65535
 
@@ -120,11 +121,11 @@ def _decode(encoded: EncodedMap, views: Sequence[int] | None, what: str, *, dime
     images = []
     for view in range(len(encoded.views)) if views is None else views:
         try:
-            with Image.open(io.BytesIO(encoded.views[view])) as image:
-                # Pillow reads 16-bit grey as I or I;16; a palette or RGBA image was not written by `_encode`.
-                images.append(np.asarray(image if dimensions == 2 else image.convert("RGB"), np.float32))
-        except Exception as error:  # Pillow's decoders raise many kinds
+            image = open_image(encoded.views[view], "it", upright=False)
+        except DataError as error:
             raise DataError(f"the {what} of view {view} cannot be decoded: {error}") from None
+        # Pillow reads 16-bit grey as I;16; a palette or RGBA image was not written by `_encode`.
+        images.append(np.asarray(image if dimensions == 2 else image.convert("RGB"), np.float32))
         if images[-1].ndim != dimensions or images[-1].shape != images[0].shape:
             raise DataError(f"the {what} of view {view} have the wrong shape {images[-1].shape}")
     return np.stack(images)

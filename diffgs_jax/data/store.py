@@ -1,7 +1,6 @@
 """Record stores: a folder of ArrayRecord shards with random access, and a JSON index of them."""
 
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +15,12 @@ from array_record.python.array_record_module import (  # ty: ignore (compiled, w
 from diffgs_jax.data.records import Record, decode_record
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import new_folder, text_sha256, write_json
+from diffgs_jax.files import load_json, new_folder, open_regular, text_sha256, write_json
 
 INDEX = "index.json"
 _FORMAT = "diffgs_jax records"
 _VERSION = 1
+_LARGEST_INDEX = 2**28  # bytes; a million records have some 50 MB
 
 
 class RecordStore:
@@ -51,7 +51,7 @@ class RecordStore:
         try:
             part = self.index["splits"][split]
             self.uids: list[str] = list(part["uids"])
-            shards = [(self.path / shard["file"], int(shard["records"])) for shard in part["shards"]]
+            shards = [(self.path / _plain_name(shard["file"]), int(shard["records"])) for shard in part["shards"]]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self.path / INDEX} does not describe a {split} split: {error!r}") from None
         if not self.uids:
@@ -149,12 +149,9 @@ def read_index(path: pathlib.Path) -> dict[str, Any]:
     if not path.is_dir():
         raise UserError(f"there is no dataset folder {path}")
     file = path / INDEX
-    try:
-        index = json.loads(file.read_text())
-    except OSError:
-        raise DataError(f"{path} has no {INDEX}: not a record store, or one whose making was interrupted") from None
-    except ValueError as error:
-        raise DataError(f"{file} is not JSON: {error}") from None
+    if not file.exists():
+        raise DataError(f"{path} has no {INDEX}: not a record store, or one whose making was interrupted")
+    index = load_json(file, limit=_LARGEST_INDEX, unreadable=DataError)
     if not isinstance(index, dict) or index.get("format") != _FORMAT:
         raise DataError(f"{file} is not the index of a record store")
     if index.get("version") != _VERSION:
@@ -201,9 +198,18 @@ def _write_shard(file: pathlib.Path, records: Sequence[tuple[str, Callable[[], b
     writer.close()
 
 
+def _plain_name(name: str) -> str:
+    """Returns a name of a file in the store's own folder."""
+    if pathlib.PurePath(name).name != name or len(name) > 255:
+        raise ValueError(f"{name} is not the name of a shard")
+    return name
+
+
 def _open_shard(file: pathlib.Path, expected: int) -> ArrayRecordReader:
-    if not file.is_file():
+    if not file.exists():
         raise DataError(f"the shard {file} is missing")
+    with open_regular(file, unreadable=DataError):  # the reader would wait for a pipe
+        pass
     try:
         reader = ArrayRecordReader(str(file), "readahead_buffer_size:0")
         found = reader.num_records() if reader.ok() else 0

@@ -4,14 +4,12 @@
 that reads a checked store does not need it.
 """
 
-import io
-
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from diffgs_jax.data.records import EncodedMap, Record
 from diffgs_jax.errors import DataError
+from diffgs_jax.files.images import open_image
 
 _RIGID = 1e-2
 """How far a published rotation may be from orthonormal: two decimals are too few, three are common."""
@@ -106,11 +104,10 @@ def _check_counts(record: Record, views: int | None) -> None:
 
 def _check_image(encoded: bytes, name: str, *, is_object: bool) -> None:
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            image.load()
-            size, alpha = image.size, image.getchannel("A").getextrema() if "A" in image.getbands() else None
-    except Exception as error:  # Pillow's decoders raise many kinds
+        image = open_image(encoded, "it")
+    except DataError as error:
         raise DataError(f"{name} is an unreadable image: {error}") from None
+    size, alpha = image.size, image.getchannel("A").getextrema() if "A" in image.getbands() else None
     if size[0] != size[1]:
         raise DataError(f"{name} is {size[0]}×{size[1]}; views must be square")
     if is_object and alpha is not None and not alpha[1]:
@@ -120,7 +117,6 @@ def _check_image(encoded: bytes, name: str, *, is_object: bool) -> None:
 def _check_map(name: str, one: EncodedMap) -> None:
     for view, encoded in enumerate(one.views):
         try:
-            with Image.open(io.BytesIO(encoded)) as image:
-                image.load()
-        except Exception as error:  # Pillow's decoders raise many kinds
+            open_image(encoded, "it", upright=False)
+        except DataError as error:
             raise DataError(f"view {view} has an unreadable map {name}: {error}") from None

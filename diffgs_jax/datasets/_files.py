@@ -123,7 +123,7 @@ def walk_files(root: pathlib.Path, pattern: str) -> list[pathlib.Path]:
 def _identity(folder: pathlib.Path) -> tuple[int, int] | pathlib.Path:
     try:
         state = folder.stat()
-    except OSError:  # it cannot be walked either
+    except (OSError, ValueError):  # it cannot be walked either
         return folder
     return state.st_dev, state.st_ino
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import gunzip, json_object, open_regular, parse_json
+from diffgs_jax.files import gunzip, json_list, json_object, open_regular, parse_json
 from diffgs_jax.synthesis.meshes.objects import MeshSource
 
 CACHE = pathlib.Path("~/.objaverse/hf-objaverse-v1")
@@ -59,14 +59,23 @@ def find_objaverse(path: pathlib.Path = CACHE, uids: Sequence[str] | None = None
     if not files:
         raise UserError(f"{folder} holds no GLB file")
     metadata: dict[str, dict[str, dict[str, Any]]] = {}
-    categories = {uid: name for name, members in _read(folder / "lvis-annotations.json.gz").items() for uid in members}
+    categories = {uid: name for name, members in _categories(folder) for uid in members}
     sources = []
     for uid, file in sorted(files.items()):
         group = file.parent.name
         if group not in metadata:
             metadata[group] = _read(folder / "metadata" / f"{group}.json.gz")
-        sources.append(_source(uid, file, metadata[group].get(uid, {}), categories.get(uid)))
+        about = json_object(metadata[group].get(uid, {}), f"the metadata of {uid}")
+        sources.append(_source(uid, file, about, categories.get(uid)))
     return sources
+
+
+def _categories(folder: pathlib.Path) -> list[tuple[str, list[str]]]:
+    file = folder / "lvis-annotations.json.gz"
+    found = [(name, json_list(members, f"{name} in {file}")) for name, members in _read(file).items()]
+    if not all(isinstance(uid, str) for _, members in found for uid in members):
+        raise DataError(f"{file} lists something else than uids")
+    return found
 
 
 def download_objaverse(uids: Sequence[str], processes: int = 1) -> list[MeshSource]:
@@ -95,7 +104,7 @@ def download_objaverse(uids: Sequence[str], processes: int = 1) -> list[MeshSour
 
 
 def _source(uid: str, file: pathlib.Path, metadata: dict[str, Any], category: str | None) -> MeshSource:
-    user = metadata.get("user") or {}
+    user = json_object(metadata.get("user") or {}, f"the user of {uid}")
     name = str(metadata.get("name") or "")
     spoken = category.replace("_", " ") if category else None
     license_name = str(metadata.get("license") or "")

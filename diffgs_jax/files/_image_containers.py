@@ -168,8 +168,8 @@ def _kind(encoded: bytes) -> str:
     if not head:
         return "empty"
     if head[4:8] == b"ftyp":
-        families = {b"heic": "HEIC", b"heix": "HEIC", b"avif": "AVIF", b"avis": "AVIF"}
-        return f"a {families.get(head[8:12], 'HEIF')} file"
+        families = {b"heic": "a HEIC", b"heix": "a HEIC", b"avif": "an AVIF", b"avis": "an AVIF"}
+        return f"{families.get(head[8:12], 'a HEIF')} file"
     others = {b"II*\0": "a TIFF file", b"MM\0*": "a TIFF file", b"%!PS": "a PostScript file", b"%PDF": "a PDF file"}
     others |= {b"8BPS": "a Photoshop file", b"\xc5\xd0\xd3\xc6": "a PostScript file", b"\xff\x0a": "a JPEG XL file"}
     for mark, what in others.items():

@@ -119,6 +119,15 @@ def image_size(encoded: bytes, name: str, *, upright: bool = True) -> tuple[int,
     return (height, width) if upright and orientation >= 5 else (width, height)
 
 
+def image_orientation(encoded: bytes, name: str) -> int:
+    """Returns how a picture is stored, 1 to 8 as EXIF counts (tag 0x0112); 1 is upright.
+
+    Raises:
+        DataError: if it is of another kind, damaged in front of its pixels, or too large.
+    """
+    return _opened(encoded, name)[1]
+
+
 def _opened(encoded: bytes, name: str) -> tuple[Image.Image, int]:
     if len(encoded) > IMAGE_BYTES:
         limit = shown_size(IMAGE_BYTES)
@@ -202,6 +211,8 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         about = theirs.profile
         if about.xcolor_space != _SPACES[mode] or about.device_class not in _CLASSES:
             return None
-        return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, "RGB")
+        # For a table of grey every value is computed; the shortcut for many pixels is coarse where it is dark.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None

@@ -4,12 +4,14 @@ A path that comes from a user or a dataset may name a pipe that nobody writes to
 that no file system takes; a file may be far larger than what its format needs. All of that is one line here, at once.
 """
 
+import contextlib
 import io
 import os
 import stat
+from collections.abc import Generator
 from typing import Protocol, runtime_checkable
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError, UserError, printable
 
 _SHOWN = 200  # characters of a path in a message
 _KINDS = {
@@ -34,8 +36,7 @@ class Readable(Protocol):
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Returns a path as a message may show it: on one line, printable, at most 200 characters."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in os.fspath(path))
-    return text if len(text) <= _SHOWN else f"{text[:60]}…{text[61 - _SHOWN :]}"
+    return printable(os.fspath(path), _SHOWN)
 
 
 def shown_size(count: int) -> str:
@@ -48,14 +49,14 @@ def shown_size(count: int) -> str:
 
 def one_line(error: BaseException) -> str:
     """Returns what another library raised in one printable line of at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)[:_SHOWN]
+    return printable(str(error), _SHOWN) or type(error).__name__
 
 
+@contextlib.contextmanager
 def open_regular(
     path: str | os.PathLike[str], *, limit: int | None = None, unreadable: type[ValueError] = UserError
-) -> io.BufferedReader:
-    """Opens a regular file for reading bytes, or says at once why not.
+) -> Generator[io.BufferedReader, None, None]:
+    """Opens a regular file for reading bytes while the block lasts, or says at once why not.
 
     Args:
         path: links are followed.
@@ -64,8 +65,8 @@ def open_regular(
             `DataError` where a dataset promises it.
 
     Raises:
-        UserError: or `unreadable`: if there is no such file, it is a folder, pipe, socket or device, or it may not be
-            read.
+        UserError: or `unreadable`: if there is no such file, it is a folder, pipe, socket or device, it may not be
+            read, or reading fails inside the block.
         DataError: if it is larger than the limit.
     """
     try:
@@ -77,15 +78,17 @@ def open_regular(
         if isinstance(error, unreadable):
             raise
         raise unreadable(f"cannot read {shown(path)}: no file can have such a name") from None
-    try:
+    with opened:
         now = os.fstat(opened.fileno())
         _refuse_others(path, now, unreadable)
         if limit is not None and now.st_size > limit:
-            raise too_large(path, now.st_size, limit)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+            raise DataError(
+                f"{shown(path)} is too large: {shown_size(now.st_size)}, and at most {shown_size(limit)} are read"
+            )
+        try:
+            yield opened
+        except OSError as error:  # a failing disk, a lost network drive, a file that is none
+            raise unreadable(f"cannot read {shown(path)}: {error.strerror or error}") from None
 
 
 def read_regular(path: str | os.PathLike[str], *, limit: int, unreadable: type[ValueError] = UserError) -> bytes:
@@ -96,10 +99,7 @@ def read_regular(path: str | os.PathLike[str], *, limit: int, unreadable: type[V
         DataError: if it is larger than the limit.
     """
     with open_regular(path, limit=limit, unreadable=unreadable) as opened:
-        try:
-            return read_within(opened, limit, shown(path))
-        except OSError as error:  # a failing disk, a lost network drive
-            raise unreadable(f"cannot read {shown(path)}: {error.strerror or error}") from None
+        return read_within(opened, limit, shown(path))
 
 
 def read_within(source: Readable, limit: int, name: str) -> bytes:
@@ -115,11 +115,6 @@ def read_within(source: Readable, limit: int, name: str) -> bytes:
             raise DataError(f"{name} holds more than {shown_size(limit)}, which is the most that is read of it")
         parts.append(part)
     return b"".join(parts)
-
-
-def too_large(path: str | os.PathLike[str], size: int, limit: int) -> DataError:
-    """Returns the refusal of a file of `size` bytes where at most `limit` are read."""
-    return DataError(f"{shown(path)} is too large: {shown_size(size)}, and at most {shown_size(limit)} are read")
 
 
 def _refuse_others(path: str | os.PathLike[str], found: os.stat_result, unreadable: type[ValueError]) -> None:

@@ -34,6 +34,7 @@ class Table(NamedTuple):
         count: rows that the header announces.
         order: "<" or ">", or None for text.
         start: where the first row begins, bytes.
+        alone: whether the file has no other elements.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Table(NamedTuple):
     count: int
     order: str | None
     start: int
+    alone: bool
 
 
 def read_header(opened: BinaryIO, name: str) -> Table:
@@ -66,9 +68,10 @@ def read_header(opened: BinaryIO, name: str) -> Table:
         raise DataError(f"{name} is not a .ply file, or damaged: its header has the keyword {shown(unknown)}")
     formats = [line[1] for line in lines if line[:1] == ["format"] and len(line) == 3 and line[2] == "1.0"]
     if len(formats) != 1 or formats[0] not in _ORDERS:
-        raise DataError(f"{name} is a .ply of no known format: {', '.join(formats) or 'none is named'}")
+        raise DataError(f"{name} is a .ply of no known format: {shown(', '.join(formats)) or 'none is named'}")
     names, kinds, count = _vertices(lines, name)
-    table = Table(names, kinds, count, _ORDERS[formats[0]], len(head) + len(mark))
+    alone = sum(line[:1] == ["element"] for line in lines) == 1
+    table = Table(names, kinds, count, _ORDERS[formats[0]], len(head) + len(mark), alone)
     # A row of text has a digit and a separator for every number at least.
     least = 2 * len(names) if table.order is None else layout(table).itemsize
     there = (os.fstat(opened.fileno()).st_size - table.start + (table.order is None)) // max(least, 1)
@@ -89,7 +92,7 @@ def _vertices(lines: list[list[str]], name: str) -> tuple[tuple[str, ...], tuple
     for line in lines[elements[0] + 1 : elements[1] if len(elements) > 1 else None]:
         if line[:1] == ["property"]:
             if len(line) != 3 or line[1] not in _SCALARS:
-                raise DataError(f"{name} is not a 3DGS .ply: property {' '.join(line[1:4])} is not a number")
+                raise DataError(f"{name} is not a 3DGS .ply: property {shown(' '.join(line[1:4]))} is not a number")
             names.append(line[2])
             kinds.append(_SCALARS[line[1]])
     if len(set(names)) != len(names):
@@ -121,6 +124,8 @@ def read_rows(opened: BinaryIO, table: Table, name: str) -> Iterator[dict[str, n
                 raise DataError(f"{name} is truncated: it ended while it was read")
             block = np.frombuffer(content, kind)
             yield {column: block[column] for column in table.names}
+    if table.order is None and table.alone and opened.read(_TEXT_ROW_BYTES).strip():
+        raise DataError(f"{name} is damaged: it goes on after the rows that its header announces")
 
 
 def _text_rows(opened: BinaryIO, width: int, rows: int, name: str) -> np.ndarray:

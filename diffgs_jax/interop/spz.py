@@ -123,6 +123,8 @@ def read_spz(path: str | os.PathLike[str]) -> Gaussians:
     more = _inflate(name, stream.decompress, stream.unconsumed_tail, 1)  # to the stream's end, where its checksum is
     if len(content) < size or not (more or stream.eof):
         raise DataError(f"{name} is truncated: its header announces {count} Gaussians, not all are there")
+    if stream.unused_data.strip(b"\0"):
+        raise DataError(f"{name} is corrupt: something else follows after its end")
     edges = np.cumsum([0, *sizes]) * count
     fields = [
         np.frombuffer(content, np.uint8, end - start, start).reshape(count, width)

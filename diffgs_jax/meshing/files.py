@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import written_beside
+from diffgs_jax.files import open_regular, written_beside
 from diffgs_jax.meshing.color import linear_to_srgb, srgb_to_linear
 from diffgs_jax.meshing.extraction import Mesh
 from diffgs_jax.meshing.part_files import read_parts
@@ -79,8 +79,8 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     """
     path = Path(path)
     _suffix(path)
-    if not path.is_file():
-        raise UserError(f"cannot read {path}: there is no such file")
+    with open_regular(path):  # what is no file is told here, and is the user's
+        pass
     parts = read_parts(path)
     if not parts:
         raise DataError(f"{path} holds no triangles")

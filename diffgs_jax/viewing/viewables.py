@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import open_regular
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import SPLAT_SUFFIXES, read_gaussians
 from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
@@ -72,6 +73,8 @@ def _read_mesh(path: Path) -> MeshFile:
         from trimesh.visual import TextureVisuals
     except ImportError:
         raise UserError(_INSTALL) from None
+    with open_regular(path):  # trimesh would wait for a pipe
+        pass
     try:
         scene = trimesh.load_scene(path)
         meshes = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]

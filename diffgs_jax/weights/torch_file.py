@@ -87,8 +87,6 @@ def load_torch(file: pathlib.Path, *, mapped: bool = False, leave_out: tuple[str
                 return _load(archive, opened, mapped, leave_out)
             except DataError as error:
                 raise DataError(f"{shown(file)}: {error}") from None
-            except OSError as error:
-                raise DataError(f"{shown(file)} cannot be read: {error.strerror or error}") from None
 
 
 def _load(archive: zipfile.ZipFile, opened: BinaryIO, mapped: bool, leave_out: tuple[str, ...]) -> Any:

@@ -3,6 +3,7 @@
 import io
 import pathlib
 
+import cv2
 import numpy as np
 from mutations import Case, Seed
 from PIL import Image
@@ -29,9 +30,6 @@ def encoded(pixels: np.ndarray | Image.Image, kind: str, **options) -> bytes:
 
 def opencv(path: str) -> np.ndarray | None:
     """Returns RGBA by OpenCV."""
-    import cv2
-
-    cv2.setLogLevel(0)
     data = np.frombuffer(pathlib.Path(path).read_bytes(), np.uint8)
     if b"acTL" in data.tobytes():
         return None
@@ -111,7 +109,7 @@ def bmp() -> Reader:
     def seeds() -> list[Seed]:
         return [seed("colours", ".bmp", encoded(some_pixels(), "BMP"))]
 
-    return Reader("bmp", seeds, read_picture)
+    return Reader("bmp", seeds, read_picture, opencv)
 
 
 def views() -> Reader:
@@ -135,8 +133,6 @@ def masks() -> Reader:
         return [seed("grey of 16 bits", ".png", encoded(deep, "PNG"))]
 
     def reference(path: str) -> np.ndarray:
-        import cv2
-
         pixels = cv2.imdecode(np.frombuffer(pathlib.Path(path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         return np.rint(pixels * (255 / max(1, pixels.max()))).astype(np.uint8)
 

@@ -89,6 +89,7 @@ def transforms_json() -> Reader:
 
 def colmap() -> Reader:
     from diffgs_jax.datasets._colmap import read_colmap
+    from diffgs_jax.datasets._poses import rigid_poses
 
     lens = (320.0, 240.0, [250.0, 251.0, 160.0, 120.0])
 
@@ -109,7 +110,8 @@ def colmap() -> Reader:
 
     def read(path: str) -> list:
         found = read_colmap(pathlib.Path(path))
-        return [[image.name, image.lens.width, image.lens.fx, image.camera_to_world] for image in found]
+        poses = rigid_poses(np.stack([image.camera_to_world for image in found])) if found else []
+        return [[image.name, image.lens.width, image.lens.fx, pose] for image, pose in zip(found, poses, strict=True)]
 
     seeds = [Seed("binary", binary(), "."), Seed("text", text(), ".")]
     return Reader("colmap", lambda: seeds, read)
@@ -235,3 +237,49 @@ def run_config() -> Reader:
             yield Case(f"value: {name}", {**small, stored: text}, ".", stored)
 
     return Reader("run_config", lambda: [Seed("without digests", small, ".")], read, None, values)
+
+
+def _mesh(name: str, suffix: str) -> Reader:
+    trimesh = __import__("trimesh")
+
+    from diffgs_jax.meshing import read_mesh
+
+    box = trimesh.creation.box((1, 2, 3))
+    box.visual.vertex_colors = np.arange(32, dtype=np.uint8).reshape(8, 4) * 7 | 3
+    textured = trimesh.creation.box((1, 1, 1))
+    corners = np.random.default_rng(0).random((8, 2))
+    image = Image.open(io.BytesIO(picture(0, alpha=False)))
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=image, metallicFactor=0.0)
+    textured.visual = trimesh.visual.TextureVisuals(uv=corners, material=material)
+
+    def seeds() -> list[Seed]:
+        found = []
+        for kind, mesh in (("colours", box), ("a texture", textured)):
+            if suffix == ".glb":
+                found.append(Seed(kind, {"a.glb": mesh.export(file_type="glb")}, "a.glb"))
+            elif kind == "colours":
+                found.append(Seed(kind, {"a.obj": mesh.export(file_type="obj").encode()}, "a.obj"))
+        return found
+
+    def values():
+        content = seeds()[0].files.get("a.glb")
+        if content is None:
+            return
+        (size,) = struct.unpack_from("<I", content, 12)
+        for title, text in odd_json(json.loads(content[20 : 20 + size]), limit=400):
+            padded = text + b" " * (-len(text) % 4)
+            rest = content[20 + size :]
+            head = struct.pack("<4sIIII", b"glTF", 2, 20 + len(padded) + len(rest), len(padded), 0x4E4F534A)
+            yield Case(f"value: {title}", {"a.glb": head + padded + rest}, "a.glb", "a.glb")
+
+    return Reader(name, seeds, read_mesh, None, values)
+
+
+def glb() -> Reader:
+    """Meshes of glTF."""
+    return _mesh("glb", ".glb")
+
+
+def obj() -> Reader:
+    """Meshes of Wavefront."""
+    return _mesh("obj", ".obj")

@@ -21,6 +21,7 @@ class Reader:
         rtol: of the comparison.
         atol: of the comparison.
         share: of the numbers may differ by more; for lossy pictures that are damaged.
+        stricter: the independent reader refuses what this one reads, whose checksums are those of the file.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Reader:
     rtol: float = 0.0
     atol: float = 0.0
     share: float = 0.0
+    stricter: bool = False
 
 
 def _named(module: str, names: tuple[str, ...]) -> dict[str, Callable[[], Reader]]:
@@ -51,5 +53,5 @@ READERS: dict[str, Callable[[], Reader]] = {
     **_named("weights", ("torch", "torch_mapped", "safetensors", "camera_template")),
     **_named("texts", ("json_text", "gzipped", "zipped", "tarred")),
     **_named("records", ("transforms_json", "colmap", "realestate10k", "objaverse")),
-    **_named("records", ("sample_json", "store", "run_config")),
+    **_named("records", ("sample_json", "store", "run_config", "glb", "obj")),
 }

@@ -46,7 +46,7 @@ def check(found, capsys):
 
 
 def is_one_line(text):
-    return 0 < len(text) < 1000 and text.isprintable()
+    return 0 < len(text) <= 2000 and text.isprintable()
 
 
 @pytest.mark.slow

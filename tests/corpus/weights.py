@@ -15,6 +15,11 @@ from table import Reader
 from diffgs_jax.models.diffusion_gs.published_files import read_camera_template, read_open_diffusiongs
 from diffgs_jax.weights import load_torch
 
+try:
+    import torch as torch_module
+except ImportError:
+    torch_module = None
+
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "weights"))
 from test_hostile_torch_files import PICKLES, STRUCTURES, VIEWS  # noqa: E402
 from torch_archives import Storage, archive, tensor  # noqa: E402
@@ -60,13 +65,11 @@ def by_hand():
 
 
 def of_torch(path: str):
-    try:
-        import torch
-    except ImportError:
+    if torch_module is None:
         return None
 
     def plain(value):
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch_module.Tensor):
             return value.detach().float().numpy()
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
@@ -74,14 +77,14 @@ def of_torch(path: str):
             return [plain(item) for item in value]
         return value
 
-    return plain(torch.load(path, weights_only=True, map_location="cpu"))
+    return plain(torch_module.load(path, weights_only=True, map_location="cpu"))
 
 
 def _torch(name: str, mapped: bool) -> Reader:
     def read(path: str):
         return load_torch(pathlib.Path(path), mapped=mapped)
 
-    return Reader(name, whole, read, of_torch, by_hand)
+    return Reader(name, whole, read, of_torch, by_hand, stricter=True)
 
 
 def torch() -> Reader:

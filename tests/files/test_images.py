@@ -86,7 +86,7 @@ def srgb(linear):
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])  # near black the loss of JPEG is larger than what is told apart
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_profile_of_colours_becomes_srgb(kind):
     # Slow changes, which a lossy format keeps.
     ramp = np.linspace(40, 215, 64)
@@ -97,10 +97,11 @@ def test_a_profile_of_colours_becomes_srgb(kind):
     assert np.abs(expected - pixels).max() > 20
     for found in (
         np.asarray(decode_image(stored, "x")),
-        decode_picture(stored, "x"),
+        decode_picture(stored, "x", upright=True),
         decode_premultiplied(stored)[..., :3],
     ):
-        np.testing.assert_allclose(found, expected, atol=6 if kind == "JPEG" else 1.5)
+        apart = np.abs(found - expected)
+        assert apart.max() < 1.5 or (kind == "JPEG" and apart.mean() < 1 and np.percentile(apart, 99) < 4)
 
 
 def test_alpha_and_palettes_keep_theirs_beside_a_profile():
@@ -114,7 +115,6 @@ def test_alpha_and_palettes_keep_theirs_beside_a_profile():
     np.testing.assert_allclose(found[0, :4], expected[0, :4], atol=1.5)
 
 
-@pytest.mark.xfail(strict=True, reason="16-bit grey with a profile: dark levels are off by up to 10 of 255")
 def test_a_profile_of_grey_at_8_and_16_bits():
     levels = np.arange(0, 65536, 13, dtype=np.uint16)[:5000].reshape(50, 100)
     found = np.asarray(decode_image(encoded(levels, icc_profile=LINEAR_GREY), "x"))
@@ -211,6 +211,7 @@ def test_every_reader_turns_a_picture_upright(tmp_path, kind, orientation):
     np.testing.assert_allclose(decode_picture(stored, "x", upright=False), pixels, atol=2)
     square = encoded(pixels[:, :24], kind, exif=exif, **options)
     np.testing.assert_allclose(decode_premultiplied(square)[..., :3], TURNS[orientation](pixels[:, :24]), atol=2)
+    np.testing.assert_allclose(decode_mask(stored, "x", upright=True), expected[..., 0] * (255 / 220), atol=3)
 
 
 def exif_block(order, entries, start=8, count=None):
@@ -279,23 +280,16 @@ def commented_gif():
     return stored[:place] + b"\x21\xfe" + (b"\xff" + bytes([32]) * 255) * 200_000 + b"\0" + stored[place:]
 
 
-def giant(width, height):
-    """A PNG whose header claims so many pixels, and that holds none."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
 def test_bombs_take_neither_time_nor_memory():
+    giants = png(13300, 13300, 1, 0, [bytes(1663)] * 13300), png(2**31 - 1, 2**31 - 1, 16, 6, [b""])
+    bitmap = struct.pack("<2sIHHIIiiHHIIIIII", b"BM", 0, 0, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
     for content, message in (
-        (giant(13300, 13300), "too many pixels: 13300×13300"),
-        (giant(2**31 - 1, 1)[:33] + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "too many pixels"),
+        (giants[0], "too many pixels: 13300×13300"),
+        (giants[1], "too many pixels"),
         (scans(200), "more than 100 scans"),
-        (
-            b"BM" + struct.pack("<IHHIIiiHHIIIIII", 0, 0, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
-            "too many pixels",
-        ),
+        (bitmap, "too many pixels"),
     ):
         with pytest.raises(DataError, match=message):
             decode_image(content, "x")
@@ -326,14 +320,14 @@ def test_what_is_refused_is_named():
         "a PDF file": b"%PDF-1.7",
         "an SVG or XML file": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         "a HEIC file": b"\0\0\0\x18ftypheic",
-        "a AVIF file": b"\0\0\0\x18ftypavif",
+        "an AVIF file": b"\0\0\0\x18ftypavif",
         "of another kind": b"\0\1\2\3",
         "does not have its checksum": flipped(whole, len(whole) - 30),
         "a PNG without its end": whole[:-12],
         "a PNG whose last chunk is cut off": whole[:-20],
         "with a chunk 'CgBI'": unknown_chunk(whole),
-        "a JPEG whose segment": encoded(COLORS, "JPEG")[:30],
-        "truncated or damaged": encoded(COLORS, "JPEG")[:-200],
+        "a JPEG whose segment 0xdb is cut off": encoded(COLORS, "JPEG")[:30],
+        "damaged and cannot be decoded": encoded(COLORS, "JPEG")[:-60],
         "a GIF without pixels": encoded(Image.fromarray(ALPHA), "GIF")[:20],
         "damaged or unusual WEBP": encoded(COLORS, "WEBP")[:40],
         "damaged or unusual BMP": encoded(COLORS, "BMP")[:30],

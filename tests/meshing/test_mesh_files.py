@@ -91,7 +91,7 @@ def test_errors_are_one_line(tmp_path):
         write_mesh(tmp_path / "a.stl", tetrahedron())
     with pytest.raises(UserError, match=r"\.glb, \.obj"):
         read_mesh(tmp_path / "a.ply")
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="No such file"):
         read_mesh(tmp_path / "none.glb")
     with pytest.raises(DataError, match="not finite"):
         write_mesh(tmp_path / "a.glb", tetrahedron()._replace(vertices=np.full((4, 3), np.nan, np.float32)))

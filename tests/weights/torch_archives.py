@@ -76,6 +76,7 @@ def archive(path, value, storages=None, **others):
     storages = {"0": np.arange(4, dtype="<f4")} if storages is None else storages
     with zipfile.ZipFile(path, "w") as opened:
         opened.writestr("archive/data.pkl", pickled)
+        opened.writestr("archive/version", "3\n")
         opened.writestr("archive/byteorder", "little")
         for key, numbers in storages.items():
             opened.writestr(f"archive/data/{key}", numbers if isinstance(numbers, bytes) else numbers.tobytes())
