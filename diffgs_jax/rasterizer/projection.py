@@ -17,7 +17,9 @@ from diffgs_jax.geometry import Cameras, world_to_camera
 ALPHA_MIN = 1.0 / 255.0
 """Contributions fainter than this are skipped (3DGS)."""
 
-_FOV_MARGIN = 1.3
+_WINDOW = 1.3
+"""Sides of the window in which x/z and y/z are left as they are, over those of the image (3DGS)."""
+
 _FARTHEST = 1e15  # world units from the camera: squares of coordinates stay far from overflow
 _LARGEST_VARIANCE = 1e16  # square pixels: products of two variances stay far from overflow
 
@@ -56,7 +58,10 @@ def project(
 ) -> Projection:
     """Projects Gaussians by the local affine approximation (Zwicker et al. 2001; 3DGS eq. 5).
 
-    Σ' = J W Σ Wᵀ Jᵀ + dilation·I, where x/z and y/z are clamped to ±1.3·tan(fov/2) inside J only.
+    Σ' = J W Σ Wᵀ Jᵀ + dilation·I. Inside J only, x/z is clamped to where the image, widened by 15 % of its width to
+    either side, begins and ends: [−(cx + 0.15 w)/fx, (w − cx + 0.15 w)/fx] in pixels, and y/z likewise; ±1.3·tan(fov/2)
+    for a centred principal point. So a crop and its camera see what the whole picture's camera sees there, of all
+    Gaussians whose centres lie inside both widened images.
 
     Args:
         means: centres, world units.
@@ -93,7 +98,8 @@ def project(
     slope = camera[..., :2] / depth[..., None]
     means2d = focal * slope + center
 
-    variances = _projected_covariance(slope, depth, focal, linear, covariances, height, width)
+    slope = _clamped(slope, focal, center, height, width)
+    variances = _projected_covariance(slope, depth, focal, linear, covariances)
     xx, xy, yy = variances[..., 0], variances[..., 1], variances[..., 2]
     # det(Σ + dI) = det Σ + d·tr Σ + d². Each term is non-negative, so rounding in the first cannot make the sum vanish.
     undilated = jnp.maximum(xx * yy - xy * xy, 0.0)
@@ -127,19 +133,28 @@ def _safe_world_to_camera(
     return world_to_camera(jnp.where(is_posed[..., None, None], camera_to_world, identity)), is_posed
 
 
+def _clamped(
+    slope: Float[Array, "*batch n 2"],
+    focal: Float[Array, "*batch 1 2"],
+    center: Float[Array, "*batch 1 2"],
+    height: int,
+    width: int,
+) -> Float[Array, "*batch n 2"]:
+    """Returns x/z and y/z, no farther from the middle of the image than the edge of the widened one."""
+    half_size = jnp.asarray([0.5 * width, 0.5 * height], slope.dtype).reshape((1,) * (slope.ndim - 1) + (2,))
+    focal = jnp.where(jnp.abs(focal) < 1e-6, 1e-6, focal)
+    middle, reach = (half_size - center) / focal, _WINDOW * half_size / jnp.abs(focal)
+    return jnp.clip(slope, middle - reach, middle + reach)
+
+
 def _projected_covariance(
     slope: Float[Array, "*batch n 2"],
     depth: Float[Array, "*batch n"],
     focal: Float[Array, "*batch 1 2"],
     linear: Float[Array, "*batch 3 3"],
     covariances: Float[Array, "*batch n 3 3"],
-    height: int,
-    width: int,
 ) -> Float[Array, "*batch n 3"]:
     """Returns (xx, xy, yy) of J W Σ Wᵀ Jᵀ in square pixels, limited to what float32 can square."""
-    half_size = jnp.asarray([0.5 * width, 0.5 * height], slope.dtype).reshape((1,) * (slope.ndim - 1) + (2,))
-    limit = _FOV_MARGIN * half_size / jnp.where(jnp.abs(focal) < 1e-6, 1e-6, jnp.abs(focal))
-    slope = jnp.clip(slope, -limit, limit)
     magnification = focal / depth[..., None]
     # Rows of J W: J = [[fx/z, 0, -fx x/z²], [0, fy/z, -fy y/z²]]. Written out by component, because XLA has no good way
     # with a hundred thousand 3×3 products.
