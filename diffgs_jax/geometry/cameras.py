@@ -31,10 +31,12 @@ def world_to_camera(camera_to_world: Float[Array, "*batch 4 4"]) -> Float[Array,
     rows = jnp.stack([jnp.cross(y, z), jnp.cross(z, x), jnp.cross(x, y)], axis=-2)
     determinant = jnp.sum(x * rows[..., 0, :], axis=-1)[..., None, None]
     inverse = rows / determinant
-    offset = -jnp.einsum("...ij,...j->...i", inverse, translation)
+    # Summed element by element: a dot product of default precision may be taken in TF32 on a GPU.
+    offset = -jnp.sum(inverse * translation[..., None, :], axis=-1)
     top = jnp.concatenate([inverse, offset[..., None]], axis=-1)
-    bottom = jnp.broadcast_to(jnp.asarray([[0.0, 0.0, 0.0, 1.0]], top.dtype), (*top.shape[:-2], 1, 4))
-    return jnp.concatenate([top, bottom], axis=-2)
+    corner = jnp.asarray(np.diag([0.0, 0.0, 0.0, 1.0]), top.dtype).reshape((1,) * (top.ndim - 2) + (4, 4))
+    # Padded, not concatenated: with explicit mesh axes a constant row would have to be sharded like the others.
+    return jnp.pad(top, [(0, 0)] * (top.ndim - 2) + [(0, 1), (0, 0)]) + corner
 
 
 def look_at(

@@ -1,7 +1,9 @@
 """3D Gaussians as one value, and what their parameters mean (3DGS, Kerbl et al. 2023)."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -28,26 +30,39 @@ class Gaussians(NamedTuple):
 def rotation_matrices(quaternions: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3 3"]:
     """Turns quaternions wxyz of any length into rotation matrices.
 
-    A zero-length quaternion becomes the identity and has zero gradient, so that no input makes a NaN.
+    One shorter than 1e-12 becomes the identity and has zero gradient, so that no input makes a NaN.
     """
-    squared = jnp.sum(quaternions**2, axis=-1, keepdims=True)
-    degenerate = squared < 1e-24
-    unit = quaternions / jnp.sqrt(jnp.where(degenerate, 1.0, squared))
-    unit = jnp.where(degenerate, jnp.asarray([1.0, 0.0, 0.0, 0.0], unit.dtype), unit)
-    w, x, y, z = jnp.moveaxis(unit, -1, 0)
-    return jnp.stack(
-        [
-            jnp.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-            jnp.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-            jnp.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-        ],
-        -2,
-    )
+    return jnp.stack([jnp.stack(row, axis=-1) for row in _rotation_entries(quaternions)], axis=-2)
 
 
 def covariances(
     rotations: Float[Array, "*batch n 4"], scales: Float[Array, "*batch n 3"]
 ) -> Float[Array, "*batch n 3 3"]:
     """Returns Σ = R S Sᵀ Rᵀ (3DGS eq. 6), world units squared."""
-    factor = rotation_matrices(rotations) * scales[..., None, :]
-    return jnp.einsum("...ij,...kj->...ik", factor, factor)
+    # Written out by component: XLA has no good way with many 3×3 products, and may take them in TF32 on a GPU.
+    factor = [[row[k] * scales[..., k] for k in range(3)] for row in _rotation_entries(rotations)]
+    entry = {
+        (i, j): functools.reduce(jnp.add, (factor[i][k] * factor[j][k] for k in range(3)))
+        for i in range(3)
+        for j in range(i, 3)
+    }
+    rows = [jnp.stack([entry[min(i, j), max(i, j)] for j in range(3)], axis=-1) for i in range(3)]
+    return jnp.stack(rows, axis=-2)
+
+
+def _rotation_entries(quaternions: Float[Array, "*batch 4"]) -> list[list[Float[Array, "*batch"]]]:
+    """Returns the entries of the rotation matrices, row by row."""
+    # Divided by the largest component first, so that no square overflows or vanishes. What is divided by has no
+    # gradient, because the length of the quotient is divided out again.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(quaternions), axis=-1))
+    is_degenerate = largest < 1e-12
+    largest = jnp.where(is_degenerate, 1.0, largest)
+    w, x, y, z = (quaternions[..., i] / largest for i in range(4))
+    inverse = 1.0 / jnp.sqrt(jnp.where(is_degenerate, 1.0, w * w + x * x + y * y + z * z))
+    unit = (jnp.where(is_degenerate, float(i == 0), value * inverse) for i, value in enumerate((w, x, y, z)))
+    w, x, y, z = unit
+    return [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]

@@ -27,11 +27,11 @@ def pixel_rays(cameras: Cameras, height: int, width: int) -> Rays:
     fx, fy, cx, cy = (intrinsics[..., i, None, None] for i in range(4))
     column = ((jnp.arange(width) + 0.5) / width).reshape((1,) * (pose.ndim - 2) + (1, width))
     row = ((jnp.arange(height) + 0.5) / height).reshape((1,) * (pose.ndim - 2) + (height, 1))
-    shape = (*pose.shape[:-2], height, width)
-    x = jnp.broadcast_to((column - cx) / fx, shape)
-    y = jnp.broadcast_to((row - cy) / fy, shape)
-    local = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
-    directions = jnp.einsum("...ij,...hwj->...hwi", pose[..., :3, :3], local)
+    x, y = (column - cx) / fx, (row - cy) / fy
+    turn = pose[..., None, None, :3, :3]
+    # Written out by component: a dot product of default precision may be taken in TF32 on a GPU.
+    axes = [turn[..., i, 0] * x + turn[..., i, 1] * y + turn[..., i, 2] for i in range(3)]
+    directions = jnp.stack(axes, axis=-1)
     directions = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
     origins = jnp.broadcast_to(pose[..., None, None, :3, 3], directions.shape)
     return Rays(origins, directions)

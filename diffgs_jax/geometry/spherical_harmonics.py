@@ -1,7 +1,9 @@
 """Real spherical harmonics to degree 3 in the sign convention of 3DGS (Kerbl et al. 2023)."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -29,7 +31,10 @@ def spherical_harmonics(directions: Float[Array, "*batch 3"], degree: int) -> Fl
     """
     if not 0 <= degree <= 3:
         raise ValueError(f"spherical harmonics are implemented for degrees 0 to 3, not {degree}")
-    x, y, z = jnp.moveaxis(directions, -1, 0)
+    return jnp.stack(_basis(*(directions[..., i] for i in range(3)), degree), axis=-1)
+
+
+def _basis(x: Array, y: Array, z: Array, degree: int) -> list[Array]:
     basis = [jnp.full_like(x, BAND_0)]
     if degree >= 1:
         basis += [-_BAND_1 * y, _BAND_1 * z, -_BAND_1 * x]
@@ -51,7 +56,7 @@ def spherical_harmonics(directions: Float[Array, "*batch 3"], degree: int) -> Fl
             _BAND_3[4] * z * (x * x - y * y),
             -_BAND_3[0] * x * (x * x - 3 * y * y),
         ]
-    return jnp.stack(basis, axis=-1)
+    return basis
 
 
 def sh_to_color(
@@ -68,10 +73,17 @@ def sh_to_color(
     if degree == 0:  # no direction: also no gradient into the means or the pose
         return jnp.maximum(0.0, 0.5 + BAND_0 * sh[..., 0, :])
     offset = means - camera_center[..., None, :]
-    squared = jnp.sum(offset**2, axis=-1, keepdims=True)
-    safe = jnp.where(squared < 1e-24, 1.0, squared)
-    basis = spherical_harmonics(offset / jnp.sqrt(safe), degree)
-    return jnp.maximum(0.0, 0.5 + jnp.einsum("...k,...kc->...c", basis, sh))
+    # Divided by the largest component first, so that no square overflows or vanishes. What is divided by has no
+    # gradient, because the length of the quotient is divided out again.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(offset), axis=-1))
+    is_nowhere = largest < 1e-18
+    largest = jnp.where(is_nowhere, 1.0, largest)
+    x, y, z = (offset[..., i] / largest for i in range(3))
+    inverse = 1.0 / jnp.sqrt(jnp.where(is_nowhere, 1.0, x * x + y * y + z * z))
+    basis = _basis(x * inverse, y * inverse, z * inverse, degree)
+    # Written out: a dot product of default precision may be taken in TF32 on a GPU.
+    total = functools.reduce(jnp.add, (value[..., None] * sh[..., k, :] for k, value in enumerate(basis)))
+    return jnp.maximum(0.0, 0.5 + total)
 
 
 def sh_from_color(color: Float[Array, "*batch 3"]) -> Float[Array, "*batch 1 3"]:

@@ -1,5 +1,7 @@
 """What is refused at the rasterizer's door, and how it is said."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -15,8 +17,8 @@ def check_settings(height: int, width: int, near: float, dilation: float, capaci
         raise ValueError(f"the image must have at least one pixel, not {height} × {width}")
     if not near >= _NEAREST:
         raise ValueError(f"near must be at least {_NEAREST} world units, not {near}")
-    if not dilation >= 0.0:
-        raise ValueError(f"dilation must not be negative, but is {dilation}")
+    if not 0.0 <= dilation < math.inf:
+        raise ValueError(f"dilation must not be negative and must be finite, but is {dilation}")
     if capacity is not None and capacity < 1:
         raise ValueError(f"capacity must be at least 1, not {capacity}")
 

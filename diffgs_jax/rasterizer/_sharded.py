@@ -5,9 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Float
 
 from diffgs_jax.geometry import Cameras, Gaussians
+from diffgs_jax.rasterizer._explicit import place
 from diffgs_jax.rasterizer.rendering import Rendering, render
 
 
@@ -32,16 +34,17 @@ def render_sharded(
         settings: the others of `render`.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    is_ours = not mesh.empty and all(kind != jax.sharding.AxisType.Manual for kind in mesh.axis_types)
+    kinds = set(mesh.axis_types)
+    is_ours = kinds in ({AxisType.Auto}, {AxisType.Explicit})
     if not is_ours or mesh.size == 1 or gaussians.opacities.ndim < 2 or gaussians.opacities.shape[0] % mesh.size:
         return render(gaussians, cameras, background=background, features=features, **settings)
-    split, whole = jax.sharding.PartitionSpec(mesh.axis_names), jax.sharding.PartitionSpec()
     behind = jnp.asarray(background)
-    spec = split if behind.ndim > 1 else whole
+    split = PartitionSpec(mesh.axis_names)
+    specs = (split, split, split if behind.ndim > 1 else PartitionSpec(), split)
 
     def part(gaussians: Gaussians, cameras: Cameras, behind: Array, features: Array | None) -> Rendering:
         return render(gaussians, cameras, background=behind, features=features, **settings)
 
-    mapped = jax.shard_map(part, in_specs=(split, split, spec, split), out_specs=split, check_vma=False)
-    to_arrays = jax.tree.map(jnp.asarray, (gaussians, cameras, behind, features))
-    return mapped(*to_arrays)
+    mapped = jax.shard_map(part, in_specs=specs, out_specs=split, check_vma=False)
+    arrays = jax.tree.map(jnp.asarray, (gaussians, cameras, behind, features))
+    return mapped(*(arrays if kinds == {AxisType.Auto} else place(arrays, specs, mesh)))

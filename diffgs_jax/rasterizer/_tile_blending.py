@@ -146,7 +146,9 @@ def blend_pass_backward(
             # alpha = o·exp(−power), so d/dpower = −alpha·d/dalpha, and no gradient passes a clamped or skipped alpha.
             by_power = jnp.where(is_clamped, 0.0, -alpha * slope)
             by_channel = jnp.sum(weight[:, None] * cotangent[None], axis=-1).transpose(0, 2, 1)
-            row_gradient = _row_gradients(rows, jnp.einsum("kmp,pq->kmq", by_power, moments), by_channel, centers)
+            # In full precision: these sums are differences of large numbers.
+            sums = jnp.einsum("kmp,pq->kmq", by_power, moments, precision=jax.lax.Precision.HIGHEST)
+            row_gradient = _row_gradients(rows, sums, by_channel, centers)
             gradient = gradient.at[ids].add(row_gradient, mode="drop")
             return step + 1, light, rest, gradient
 

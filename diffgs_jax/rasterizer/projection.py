@@ -1,15 +1,21 @@
 """From 3D Gaussians to 2D ones: camera space, the perspective Jacobian, conics and opacity-aware extents.
 
-Everything here is plain differentiable `jnp`. A Gaussian that cannot be drawn (behind the near plane, fainter than
-1/255 everywhere, not finite) is replaced by a harmless constant *before* any arithmetic that could overflow, so that
-its gradient is exactly zero and no NaN can come out of the backward pass, whatever finite numbers go in.
+Everything here is plain differentiable `jnp`, written out by component: XLA has no good way with a hundred thousand
+3×3 products, and may take dot products of default precision in TF32 on a GPU, a tenth of a pixel off.
+
+A Gaussian that cannot be drawn (behind the near plane, fainter than 1/255 everywhere, not finite, absurdly far) is
+replaced by a harmless constant *before* any arithmetic that could overflow, so that its gradient is exactly zero. What
+is left is bounded so that no product of the forward or the backward pass overflows: no NaN can come out, whatever
+finite numbers go in.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from diffgs_jax.geometry import Cameras, world_to_camera
@@ -17,9 +23,19 @@ from diffgs_jax.geometry import Cameras, world_to_camera
 ALPHA_MIN = 1.0 / 255.0
 """Contributions fainter than this are skipped (3DGS)."""
 
-_FOV_MARGIN = 1.3
-_FARTHEST = 1e15  # world units from the camera: squares of coordinates stay far from overflow
-_LARGEST_VARIANCE = 1e16  # square pixels: products of two variances stay far from overflow
+_WINDOW = 1.3
+"""Sides of the window in which x/z and y/z are left as they are, over those of the image (3DGS)."""
+
+# What lies beyond is not drawn.
+_FARTHEST = 1e12  # world units, of anything from the origin and from the camera
+_LARGEST_COVARIANCE = 1e19  # square world units
+_SCALES_OF_POSES = (1e-6, 1e6)  # lengths of the axes of `camera_to_world`
+_LARGEST_LENS = 1e10  # pixels, of focal length and principal point
+_LARGEST_MAGNIFICATION = 1e12  # pixels per world unit
+_FARTHEST_PIXEL = 1e9  # from where not even the widest splat reaches the image
+_NARROWEST_VARIANCE = 1e-18  # square pixels; only of points and lines drawn without dilation
+_LARGEST_OPACITY = 1e3
+_LARGEST_VARIANCE = 1e16  # square pixels; a larger one is shrunk
 
 
 class Projection(NamedTuple):
@@ -56,7 +72,10 @@ def project(
 ) -> Projection:
     """Projects Gaussians by the local affine approximation (Zwicker et al. 2001; 3DGS eq. 5).
 
-    Σ' = J W Σ Wᵀ Jᵀ + dilation·I, where x/z and y/z are clamped to ±1.3·tan(fov/2) inside J only.
+    Σ' = J W Σ Wᵀ Jᵀ + dilation·I. Inside J only, x/z is clamped to where the image, widened by 15 % of its width to
+    either side, begins and ends: [−(cx + 0.15 w)/fx, (w − cx + 0.15 w)/fx] in pixels, and y/z likewise; ±1.3·tan(fov/2)
+    for a centred principal point. So a crop and its camera see what the whole picture's camera sees there, of all
+    Gaussians whose centres lie inside both widened images.
 
     Args:
         means: centres, world units.
@@ -70,98 +89,163 @@ def project(
         antialiased: dim each Gaussian by sqrt(det Σ' before dilation / after), so that what is thinner than a pixel
             does not gain by being dilated (Yu et al. 2024, the 2D filter of Mip-Splatting).
     """
-    view, is_posed = _safe_world_to_camera(jnp.asarray(cameras.camera_to_world))
-    size = jnp.asarray([width, height, width, height], view.dtype)
-    intrinsics = jnp.asarray(cameras.intrinsics) * size.reshape((1,) * (cameras.intrinsics.ndim - 1) + (4,))
-    focal, center = intrinsics[..., None, :2], intrinsics[..., None, 2:]
+    cameras, is_usable = usable_cameras(cameras, height=height, width=width)
+    view = world_to_camera(jnp.asarray(cameras.camera_to_world))
+    lens = jnp.asarray(cameras.intrinsics) * _sizes(height, width, cameras.intrinsics)
+    focal, center = ([lens[..., None, i] for i in pair] for pair in ((0, 1), (2, 3)))
 
-    linear, offset = view[..., :3, :3], view[..., :3, 3]
-    camera = jnp.einsum("...ij,...nj->...ni", linear, means) + offset[..., None, :]
-    is_visible = jnp.all(jnp.abs(camera) < _FARTHEST, axis=-1) & (camera[..., 2] > near) & is_posed[..., None]
-    is_visible &= jnp.all(jnp.isfinite(covariances), axis=(-2, -1))
-    is_visible &= (opacities >= ALPHA_MIN) & jnp.isfinite(opacities)
-    is_visible &= jnp.all(jnp.isfinite(intrinsics), axis=-1)[..., None]
+    is_visible = jnp.all(jnp.abs(means) < _FARTHEST, axis=-1) & is_usable[..., None]
+    is_visible &= jnp.all(jnp.abs(covariances) < _LARGEST_COVARIANCE, axis=(-2, -1))
+    is_visible &= (opacities >= ALPHA_MIN) & (opacities < _LARGEST_OPACITY)
+    world = [jnp.where(is_visible, means[..., i], 0.0) for i in range(3)]
+    camera = [_dot([view[..., None, i, j] for j in range(3)], world) + view[..., None, i, 3] for i in range(3)]
+    is_visible &= (_largest(camera) < _FARTHEST) & (camera[2] > near)
+    x, y = (jnp.where(is_visible, value, 0.0) for value in camera[:2])
+    depth = jnp.where(is_visible, camera[2], 1.0)
 
-    harmless = jnp.asarray([0.0, 0.0, 1.0], camera.dtype).reshape((1,) * (camera.ndim - 1) + (3,))
-    camera = jnp.where(is_visible[..., None], camera, harmless)
-    covariances = jnp.where(is_visible[..., None, None], covariances, 0.0)
+    slopes = [x / depth, y / depth]
+    centers = [focal[axis] * slopes[axis] + center[axis] for axis in range(2)]
+    rows = []
+    for axis, side in enumerate((width, height)):
+        # A row of J W: J = [[fx/z, 0, -fx x/z²], [0, fy/z, -fy y/z²]].
+        slope = _clamped(slopes[axis], focal[axis], center[axis], side)
+        magnification = focal[axis] / depth
+        rows.append([magnification * (view[..., None, axis, i] - slope * view[..., None, 2, i]) for i in range(3)])
+    is_visible &= (_largest(centers) < _FARTHEST_PIXEL) & (_largest(rows[0] + rows[1]) < _LARGEST_MAGNIFICATION)
+    centers = [jnp.where(is_visible, value, 0.0) for value in centers]
+    rows = [[jnp.where(is_visible, value, 0.0) for value in row] for row in rows]
+    entry = {
+        (i, j): jnp.where(is_visible, 0.5 * (covariances[..., i, j] + covariances[..., j, i]), 0.0)
+        for i in range(3)
+        for j in range(i, 3)
+    }
     opacities = jnp.where(is_visible, opacities, 1.0)
-    focal = jnp.where(jnp.isfinite(focal), focal, 1.0)
-    center = jnp.where(jnp.isfinite(center), center, 0.0)
 
-    depth = camera[..., 2]
-    slope = camera[..., :2] / depth[..., None]
-    means2d = focal * slope + center
-
-    variances = _projected_covariance(slope, depth, focal, linear, covariances, height, width)
-    xx, xy, yy = variances[..., 0], variances[..., 1], variances[..., 2]
+    xx, xy, yy = _projected_covariance(rows, entry)
     # det(Σ + dI) = det Σ + d·tr Σ + d². Each term is non-negative, so rounding in the first cannot make the sum vanish.
-    undilated = jnp.maximum(xx * yy - xy * xy, 0.0)
-    determinant = undilated + dilation * (xx + yy) + dilation * dilation
-    is_visible &= determinant > 1e-24  # only a point splat drawn without dilation has no area
+    determinant = jnp.maximum(xx * yy - xy * xy, 0.0) + dilation * (xx + yy) + dilation * dilation
+    is_visible &= determinant > _NARROWEST_VARIANCE * (xx + yy + 2.0 * dilation)
     if antialiased:
+        kept = _kept_by_dilation(dilation, xx, xy, yy, jnp.where(is_visible, determinant, 1.0))
         # What would be dimmed below 1/255 is dropped first: the square root has no slope at zero.
-        kept = undilated / jnp.where(is_visible, determinant, 1.0)
         is_visible &= kept * opacities**2 >= ALPHA_MIN**2
         opacities = opacities * jnp.sqrt(jnp.where(is_visible, kept, 1.0))
-    determinant = jnp.where(is_visible, determinant, 1.0)
-    conics = jnp.stack([yy + dilation, -xy, xx + dilation], axis=-1) / determinant[..., None]
+    conics = _conics(xx + dilation, xy, yy + dilation, jnp.where(is_visible, determinant, 1.0))
 
     # alpha ≥ 1/255 inside dᵀ Σ'⁻¹ d ≤ 2 ln(255 o), whose bounding box has half-sides sqrt(2 ln(255 o) Σ'ᵢᵢ).
     level = 2.0 * jnp.log(jnp.maximum(opacities / ALPHA_MIN, 1.0))
-    extents = jnp.sqrt(jax.lax.stop_gradient(level[..., None] * (variances[..., ::2] + dilation)))
-    is_visible &= jnp.all(jnp.isfinite(means2d), axis=-1) & jnp.all(jnp.isfinite(conics), axis=-1)
+    extents = [jnp.sqrt(jax.lax.stop_gradient(level * (variance + dilation))) for variance in (xx, yy)]
+    means2d, conics, extents = (jnp.stack(values, axis=-1) for values in (centers, conics, extents))
     return Projection(means2d, conics, depth, extents, is_visible, opacities)
 
 
-def _safe_world_to_camera(
-    camera_to_world: Float[Array, "*batch 4 4"],
-) -> tuple[Float[Array, "*batch 4 4"], Bool[Array, "*batch"]]:
-    """Inverts poses; a matrix without an inverse is replaced by the identity and reported."""
-    x, y, z = (jax.lax.stop_gradient(camera_to_world[..., :3, i]) for i in range(3))
+def usable_cameras(cameras: Cameras, *, height: int, width: int) -> tuple[Cameras, Bool[Array, "*batch"]]:
+    """Replaces cameras with which nothing can be drawn, before any arithmetic with them, and says which are usable.
+
+    Those are left that are finite, have an inverse that float32 can find, and stay within the bounds of this module.
+
+    Args:
+        cameras: any number of them.
+        height: of the image, pixels.
+        width: of the image, pixels.
+    """
+    pose, lens = jnp.asarray(cameras.camera_to_world), jnp.asarray(cameras.intrinsics)
+    still = jax.lax.stop_gradient(pose)
+    x, y, z = (still[..., :3, i] for i in range(3))
+    lengths = [jnp.linalg.norm(axis, axis=-1) for axis in (x, y, z)]
     determinant = jnp.abs(jnp.sum(jnp.cross(x, y) * z, axis=-1))
-    size = jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(y, axis=-1) * jnp.linalg.norm(z, axis=-1)
-    is_posed = (determinant > 1e-6 * size) & (determinant > 1e-18) & (determinant < 1e18)
-    is_posed &= jnp.all(jnp.isfinite(camera_to_world), axis=(-2, -1))
-    identity = jnp.eye(4, dtype=camera_to_world.dtype).reshape((1,) * (camera_to_world.ndim - 2) + (4, 4))
-    return world_to_camera(jnp.where(is_posed[..., None, None], camera_to_world, identity)), is_posed
+    is_usable = determinant > 1e-6 * lengths[0] * lengths[1] * lengths[2]
+    for length in lengths:
+        is_usable &= (length > _SCALES_OF_POSES[0]) & (length < _SCALES_OF_POSES[1])
+    is_usable &= jnp.all(jnp.abs(still[..., :3, 3]) < _FARTHEST, axis=-1) & jnp.all(jnp.isfinite(still), axis=(-2, -1))
+    is_usable &= jnp.all(jnp.abs(lens * _sizes(height, width, lens)) < _LARGEST_LENS, axis=-1)
+    lead = (1,) * is_usable.ndim
+    harmless_pose = jnp.eye(4, dtype=pose.dtype).reshape(*lead, 4, 4)
+    harmless_lens = jnp.asarray([1.0, 1.0, 0.5, 0.5], lens.dtype).reshape(*lead, 4)
+    pose = jnp.where(is_usable[..., None, None], pose, harmless_pose)
+    return Cameras(pose, jnp.where(is_usable[..., None], lens, harmless_lens)), is_usable
+
+
+def _sizes(height: int, width: int, intrinsics: Array | np.ndarray) -> Float[Array, "... 4"]:
+    """Returns what makes pixels of fractions."""
+    sizes = jnp.asarray([width, height, width, height], intrinsics.dtype)
+    return sizes.reshape((1,) * (intrinsics.ndim - 1) + (4,))
+
+
+def _clamped(
+    slope: Float[Array, "*batch n"], focal: Float[Array, "*batch 1"], center: Float[Array, "*batch 1"], side: int
+) -> Float[Array, "*batch n"]:
+    """Returns x/z, no farther from the middle of the image than the edge of the widened one."""
+    focal = jnp.where(jnp.abs(focal) < 1e-6, 1e-6, focal)
+    middle, reach = (0.5 * side - center) / focal, _WINDOW * 0.5 * side / jnp.abs(focal)
+    return jnp.clip(slope, middle - reach, middle + reach)
 
 
 def _projected_covariance(
-    slope: Float[Array, "*batch n 2"],
-    depth: Float[Array, "*batch n"],
-    focal: Float[Array, "*batch 1 2"],
-    linear: Float[Array, "*batch 3 3"],
-    covariances: Float[Array, "*batch n 3 3"],
-    height: int,
-    width: int,
-) -> Float[Array, "*batch n 3"]:
-    """Returns (xx, xy, yy) of J W Σ Wᵀ Jᵀ in square pixels, limited to what float32 can square."""
-    half_size = jnp.asarray([0.5 * width, 0.5 * height], slope.dtype).reshape((1,) * (slope.ndim - 1) + (2,))
-    limit = _FOV_MARGIN * half_size / jnp.where(jnp.abs(focal) < 1e-6, 1e-6, jnp.abs(focal))
-    slope = jnp.clip(slope, -limit, limit)
-    magnification = focal / depth[..., None]
-    # Rows of J W: J = [[fx/z, 0, -fx x/z²], [0, fy/z, -fy y/z²]]. Written out by component, because XLA has no good way
-    # with a hundred thousand 3×3 products.
-    x, y = (
-        [
-            magnification[..., axis] * (linear[..., None, axis, i] - slope[..., axis] * linear[..., None, 2, i])
-            for i in range(3)
-        ]
-        for axis in range(2)
-    )
-    bound = 9.0 * functools.reduce(jnp.maximum, (jnp.abs(value) for value in x + y)) ** 2
-    entry = {(i, j): 0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i in range(3) for j in range(i, 3)}
-    largest = functools.reduce(jnp.maximum, (jnp.abs(value) for value in entry.values()))
+    rows: list[list[Float[Array, "*batch n"]]], entry: dict[tuple[int, int], Float[Array, "*batch n"]]
+) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"], Float[Array, "*batch n"]]:
+    """Returns xx, xy, yy of J W Σ Wᵀ Jᵀ in square pixels, limited to what float32 can square.
+
+    Args:
+        rows: the two rows of J W.
+        entry: those of Σ, i ≤ j.
+    """
+    x, y = rows
+    bound = 9.0 * _largest(x + y) ** 2
+    largest = _largest(list(entry.values()))
     ratio = _LARGEST_VARIANCE / jnp.maximum(bound, 1e-12)
     # A splat wider than 10⁸ pixels is flat over any image: shrinking it there changes nothing but the overflow.
     shrink = jax.lax.stop_gradient(jnp.where(largest > ratio, ratio / jnp.maximum(largest, 1e-30), 1.0))
 
-    def dot(left: list[Array], right: list[Array]) -> Array:
-        return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
+    def spread(row: list[Array]) -> list[Array]:
+        return [shrink * _dot([entry[min(i, j), max(i, j)] for j in range(3)], row) for i in range(3)]
 
-    def times(row: list[Array]) -> list[Array]:
-        return [shrink * dot([entry[min(i, j), max(i, j)] for j in range(3)], row) for i in range(3)]
+    spread_x, spread_y = spread(x), spread(y)
+    return _dot(x, spread_x), _dot(y, spread_x), _dot(y, spread_y)
 
-    spread_x, spread_y = times(x), times(y)
-    return jnp.stack([dot(x, spread_x), dot(y, spread_x), dot(y, spread_y)], axis=-1)
+
+@jax.custom_jvp
+def _conics(xx: Array, xy: Array, yy: Array, determinant: Array) -> tuple[Array, Array, Array]:
+    """Returns xx, xy, yy of the inverse of symmetric 2×2 matrices, whose determinants are known more exactly."""
+    return yy / determinant, -xy / determinant, xx / determinant
+
+
+@_conics.defjvp
+def _conics_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    """d(Σ⁻¹) = −Σ⁻¹ dΣ Σ⁻¹: without the square of a determinant, which overflows."""
+    xx, xy, yy = conics = _conics(*primals)
+    by_xx, by_xy, by_yy, _ = tangents
+    change = (
+        -(xx * xx * by_xx + 2.0 * xx * xy * by_xy + xy * xy * by_yy),
+        -(xx * xy * by_xx + (xx * yy + xy * xy) * by_xy + xy * yy * by_yy),
+        -(xy * xy * by_xx + 2.0 * xy * yy * by_xy + yy * yy * by_yy),
+    )
+    return conics, change
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _kept_by_dilation(dilation: float, xx: Array, xy: Array, yy: Array, determinant: Array) -> Array:
+    """Returns det Σ over the determinant of Σ + dI, which is given."""
+    return jnp.maximum(xx * yy - xy * xy, 0.0) / determinant
+
+
+@_kept_by_dilation.defjvp
+def _kept_by_dilation_jvp(dilation: float, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """With D = det(Σ + dI): d tr(adj(Σ)/D (Σ + dI)⁻¹ dΣ), without differences of large numbers."""
+    xx, xy, yy, determinant = primals
+    by_xx, by_xy, by_yy, _ = tangents
+    before = (yy / determinant, -xy / determinant, xx / determinant)
+    after = _conics(xx + dilation, xy, yy + dilation, determinant)
+    slope_xx = before[0] * after[0] + before[1] * after[1]
+    slope_xy = before[0] * after[1] + before[1] * after[2]
+    slope_yy = before[1] * after[1] + before[2] * after[2]
+    change = dilation * (slope_xx * by_xx + 2.0 * slope_xy * by_xy + slope_yy * by_yy)
+    return _kept_by_dilation(dilation, *primals), change
+
+
+def _dot(left: Sequence[Array], right: Sequence[Array]) -> Array:
+    return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
+
+
+def _largest(values: Sequence[Array]) -> Array:
+    return functools.reduce(jnp.maximum, map(jnp.abs, values))

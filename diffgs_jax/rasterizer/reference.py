@@ -55,5 +55,6 @@ def blend_dense(
     alpha = jnp.where(inclusive >= TRANSMITTANCE_MIN, alpha, 0.0)
     passed = jnp.cumsum(jnp.log1p(-alpha), axis=-1)
     before = jnp.concatenate([jnp.zeros_like(passed[..., :1]), passed[..., :-1]], axis=-1)
-    blended = jnp.einsum("...hwn,...nc->...hwc", jnp.exp(before) * alpha, sort(channels))
+    weights = jnp.exp(before) * alpha
+    blended = jnp.einsum("...hwn,...nc->...hwc", weights, sort(channels), precision=jax.lax.Precision.HIGHEST)
     return blended, jnp.exp(passed[..., -1])

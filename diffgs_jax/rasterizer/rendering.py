@@ -1,6 +1,7 @@
 """The public door of the rasterizer: Gaussians and cameras in, images out."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,12 +12,14 @@ from jaxtyping import Array, Float
 from diffgs_jax.geometry import Cameras, Gaussians, covariances, sh_to_color
 from diffgs_jax.rasterizer._blending import blend_tiles
 from diffgs_jax.rasterizer._checks import check_arrays, check_settings
+from diffgs_jax.rasterizer._explicit import draw_split, explicit_layout
 from diffgs_jax.rasterizer._launchers import Backend, choose_launcher
 from diffgs_jax.rasterizer._tiles import TileGrid
-from diffgs_jax.rasterizer.projection import ALPHA_MIN, Projection, project
+from diffgs_jax.rasterizer.projection import ALPHA_MIN, Projection, project, usable_cameras
 from diffgs_jax.rasterizer.reference import blend_dense
 
-_LARGEST_SCALE = 1e9  # world units; beyond it variances overflow, and any image is covered anyway
+_LARGEST = 1e9
+"""Scales, coefficients of colours, features and backgrounds beyond count as this: their products stay finite."""
 
 
 class Rendering(NamedTuple):
@@ -73,7 +76,9 @@ def render(
 
     Gradients reach everything that is an array: Gaussians, poses, intrinsics, background and features. They are those
     of the formulas above with the depth order held fixed, and are exactly zero for a Gaussian that is not drawn (behind
-    `near`, fainter than 1/255, any of its numbers NaN or infinite) and finite for any finite input.
+    `near`, fainter than 1/255, any of its numbers NaN or infinite) and finite for any finite input: what is farther than
+    1e12 world units, or seen by a camera so far away, is not drawn, and scales, `sh`, features and background count as
+    at most 1e9, without gradient where they are more.
 
     Args:
         gaussians: `[*batch, n]`.
@@ -102,20 +107,16 @@ def render(
     """
     check_settings(height, width, near, dilation, capacity)
     launcher = choose_launcher(backend)
-    scene = _flatten(gaussians, cameras, features, _Optics(height, width, near, dilation, antialiased))
     grid = TileGrid(height, width, launcher.tile)
-    images, count = scene.projection.depths.shape
-    if images * count == 0:
-        blended = jnp.zeros((images, height, width, scene.channels.shape[-1]), scene.channels.dtype)
-        transmittance = jnp.ones((images, height, width), scene.channels.dtype)
-    else:
-        capacity = _default_capacity(images * count) if capacity is None else capacity
-        capacity = min(max(capacity, grid.tiles), images * count * grid.tiles)
-        blended, transmittance = blend_tiles(
-            scene.projection, scene.channels, grid=grid, capacity=capacity, launcher=launcher
-        )
-    rendering = _compose(blended, transmittance, cameras, background, has_features=features is not None)
-    return rendering._replace(radii=_radii(scene.projection, cameras, height, width)) if with_radii else rendering
+
+    def blend(projection: Projection, channels: Array) -> tuple[Array, Array]:
+        splats = projection.depths.size
+        most = _default_capacity(splats) if capacity is None else capacity
+        most = min(max(most, grid.tiles), splats * grid.tiles)
+        return blend_tiles(projection, channels, grid=grid, capacity=most, launcher=launcher)
+
+    optics = _Optics(height, width, near, dilation, antialiased)
+    return _draw(blend, optics, gaussians, cameras, background, features, with_radii=with_radii)
 
 
 def render_dense(
@@ -151,15 +152,9 @@ def render_dense(
         ValueError: as in `render`.
     """
     check_settings(height, width, near, dilation, None)
-    scene = _flatten(gaussians, cameras, features, _Optics(height, width, near, dilation, antialiased))
-    if scene.projection.depths.size == 0:
-        images = scene.projection.depths.shape[0]
-        blended = jnp.zeros((images, height, width, scene.channels.shape[-1]), scene.channels.dtype)
-        transmittance = jnp.ones((images, height, width), scene.channels.dtype)
-    else:
-        blended, transmittance = blend_dense(scene.projection, scene.channels, height=height, width=width)
-    rendering = _compose(blended, transmittance, cameras, background, has_features=features is not None)
-    return rendering._replace(radii=_radii(scene.projection, cameras, height, width)) if with_radii else rendering
+    blend = functools.partial(blend_dense, height=height, width=width)
+    optics = _Optics(height, width, near, dilation, antialiased)
+    return _draw(blend, optics, gaussians, cameras, background, features, with_radii=with_radii)
 
 
 class _Scene(NamedTuple):
@@ -179,10 +174,43 @@ class _Optics(NamedTuple):
     antialiased: bool
 
 
+def _draw(
+    blend: Callable[[Projection, Array], tuple[Array, Array]],
+    optics: _Optics,
+    gaussians: Gaussians,
+    cameras: Cameras,
+    background: float | Array | np.ndarray,
+    features: Array | np.ndarray | None,
+    *,
+    with_radii: bool,
+) -> Rendering:
+    """Checks the arrays, projects, blends, and composes; each device its own images where arrays are split by type."""
+    check_arrays(gaussians, cameras, features)
+    height, width = optics.height, optics.width
+
+    def draw(
+        gaussians: Gaussians, cameras: Cameras, background: float | Array | np.ndarray, features: Array | None
+    ) -> Rendering:
+        projection, channels = _flatten(gaussians, cameras, features, optics)
+        images, count = projection.depths.shape
+        if images * count == 0:
+            blended = jnp.zeros((images, height, width, channels.shape[-1]), channels.dtype)
+            transmittance = jnp.ones((images, height, width), channels.dtype)
+        else:
+            blended, transmittance = blend(projection, channels)
+        rendering = _compose(blended, transmittance, cameras, background, has_features=features is not None)
+        return rendering._replace(radii=_radii(projection, cameras, height, width)) if with_radii else rendering
+
+    layout = explicit_layout(gaussians, cameras, features)
+    if layout is None:
+        return draw(gaussians, cameras, background, features)
+    return draw_split(draw, layout, gaussians, cameras, background, features)
+
+
 def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None, optics: _Optics) -> _Scene:
     """Projects and colours every Gaussian for every camera; channels are colour, depth and features."""
-    check_arrays(gaussians, cameras, features)
-    dtype = jnp.result_type(*gaussians, *cameras, *([] if features is None else [features]))
+    # Eight bits of a bfloat16 do not say at which pixel something is.
+    dtype = jnp.result_type(*gaussians, *cameras, *([] if features is None else [features]), jnp.float32)
     batch, lead = gaussians.opacities.shape[:-1], cameras.intrinsics.shape[:-1]
     views = (1,) * (len(lead) - len(batch))
     images = int(np.prod(lead))
@@ -199,16 +227,19 @@ def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarra
         return jnp.broadcast_to(values, lead + inner).reshape((images, *inner))
 
     (means, rotations, scales, opacities, sh), features = _without_nonfinite(gaussians, features, dtype)
-    spread = covariances(_bounded(rotations), jnp.clip(scales, -_LARGEST_SCALE, _LARGEST_SCALE))
+    spread = covariances(rotations, _bounded(scales))
     poses = jnp.asarray(cameras.camera_to_world, dtype).reshape(images, 4, 4)
     flat = Cameras(poses, jnp.asarray(cameras.intrinsics, dtype).reshape(images, 4))
     means = per_image(means)
     projection = project(means, per_image(spread), per_image(opacities), flat, **optics._asdict())
     is_visible = projection.is_visible[..., None]
-    colors = sh_to_color(per_image(sh), jnp.where(is_visible, means, 0.0), poses[..., :3, 3])
+    usable, _ = usable_cameras(flat, height=optics.height, width=optics.width)
+    colors = sh_to_color(
+        per_image(_bounded(sh)), jnp.where(is_visible, means, 0.0), usable.camera_to_world[..., :3, 3]
+    )
     channels = [jnp.where(is_visible, colors, 0.0), jnp.where(is_visible, projection.depths[..., None], 0.0)]
     if features is not None:
-        channels.append(jnp.where(is_visible, per_image(features), 0.0))
+        channels.append(jnp.where(is_visible, per_image(_bounded(features)), 0.0))
     return _Scene(projection, jnp.concatenate(channels, axis=-1))
 
 
@@ -239,10 +270,8 @@ def _without_nonfinite(
     return leaves[:5], leaves[5] if features is not None else None
 
 
-def _bounded(quaternions: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """Divides quaternions by their largest component, so that very long ones cannot overflow when squared."""
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(quaternions), axis=-1, keepdims=True))
-    return quaternions / jnp.where(largest < 1e-12, 1.0, largest)
+def _bounded(values: Array) -> Array:
+    return jnp.clip(values, -_LARGEST, _LARGEST)
 
 
 def _compose(
@@ -256,7 +285,7 @@ def _compose(
     """Puts blended colours on the background and gives everything its leading axes back."""
     lead = cameras.intrinsics.shape[:-1]
     height, width = transmittance.shape[1:]
-    behind = jnp.asarray(background, blended.dtype)
+    behind = _bounded(jnp.asarray(background, blended.dtype))
     if behind.shape not in ((), (3,), (*lead, 3)):
         raise ValueError(f"background must be a number, [3] or {[*lead, 3]}, not {list(behind.shape)}")
     behind = jnp.broadcast_to(behind.reshape((1,) * (len(lead) + 1 - behind.ndim) + behind.shape), (*lead, 3))
