@@ -76,9 +76,9 @@ def render(
 
     Gradients reach everything that is an array: Gaussians, poses, intrinsics, background and features. They are those
     of the formulas above with the depth order held fixed, and are exactly zero for a Gaussian that is not drawn (behind
-    `near`, fainter than 1/255, any of its numbers NaN or infinite) and finite for any finite input: what is farther than
-    1e12 world units, or seen by a camera so far away, is not drawn, and scales, `sh`, features and background count as
-    at most 1e9, without gradient where they are more.
+    `near`, fainter than 1/255, any of its numbers NaN or infinite) and finite for any finite input: what is farther
+    than 1e12 world units, or seen by a camera so far away, is not drawn, and scales, `sh`, features and background
+    count as at most 1e9, without gradient where they are more.
 
     Args:
         gaussians: `[*batch, n]`.

@@ -47,9 +47,8 @@ def scene() -> tuple[Gaussians, Cameras, jax.Array]:
 
 
 def split(mesh, values, *specs):
-    trees = zip(values, specs, strict=True)
     return tuple(
-        jax.tree.map(lambda leaf, to=NamedSharding(mesh, spec): jax.device_put(leaf, to), tree) for tree, spec in trees
+        jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in zip(values, specs, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""No dot product of geometry and rasterizer may be rounded: by default a GPU takes float32 ones in TF32, with 10 bits."""
+"""Geometry and rasterizer round no dot product: by default a GPU takes float32 ones in TF32, with 10 bits."""
 
 import jax
 import jax.numpy as jnp

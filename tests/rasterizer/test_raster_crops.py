@@ -80,7 +80,8 @@ def test_a_crop_shows_the_pixels_of_the_whole(name, draw):
 def test_the_clamp_begins_where_the_widened_picture_ends(sign):
     """The Jacobian of a point outside is that of the nearest place of the window (−(cx + 0.15 w)/f, …)."""
     size, focal, center = (10, 20), np.asarray([15.0, 12.0]) * sign, np.asarray([3.0, 8.0])
-    ends = [((-0.15 * side - c) / f, (1.15 * side - c) / f) for side, f, c in zip(size[::-1], focal, center, strict=True)]
+    sides = zip(size[::-1], focal, center, strict=True)
+    ends = [((-0.15 * side - c) / f, (1.15 * side - c) / f) for side, f, c in sides]
     (left, right), (top, bottom) = map(sorted, ends)
     slopes = np.asarray([[x, y] for x in (left - 0.7, 0.0, right + 0.9) for y in (top - 0.4, 0.1, bottom + 2.0)])
     depth, deviation = 2.0, 0.3

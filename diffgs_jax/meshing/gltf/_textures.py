@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from diffgs_jax.errors import DataError
-from diffgs_jax.files.images import image_size, open_image
+from diffgs_jax.files.images import open_image
 from diffgs_jax.meshing.gltf._accessors import view_bytes
 from diffgs_jax.meshing.gltf._document import Document, extension, integer, item, numbers, resource, unimplemented
 from diffgs_jax.meshing.textures import shrunk_texture
@@ -97,9 +97,6 @@ def decode_texture(encoded: bytes, name: str) -> UInt8[np.ndarray, "h w 4"]:
     """
     if encoded[1:7] == b"KTX 20":
         raise DataError(f"{name} is KTX2 (KHR_texture_basisu), which is not implemented; export it as PNG or JPEG")
-    width, height = image_size(encoded, name)
-    if width * height > _MOST_PIXELS:
-        raise DataError(f"{name} has {width}×{height} pixels; at most {_MOST_PIXELS} are read")
     image = open_image(encoded, name, upright=False)
     if image.format not in ("PNG", "JPEG", "WEBP"):
         raise DataError(f"{name} is a {image.format} picture; textures are PNG, JPEG or WebP")
