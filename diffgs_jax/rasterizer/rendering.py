@@ -234,9 +234,7 @@ def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarra
     projection = project(means, per_image(spread), per_image(opacities), flat, **optics._asdict())
     is_visible = projection.is_visible[..., None]
     usable, _ = usable_cameras(flat, height=optics.height, width=optics.width)
-    colors = sh_to_color(
-        per_image(_bounded(sh)), jnp.where(is_visible, means, 0.0), usable.camera_to_world[..., :3, 3]
-    )
+    colors = sh_to_color(per_image(_bounded(sh)), jnp.where(is_visible, means, 0.0), usable.camera_to_world[..., :3, 3])
     channels = [jnp.where(is_visible, colors, 0.0), jnp.where(is_visible, projection.depths[..., None], 0.0)]
     if features is not None:
         channels.append(jnp.where(is_visible, per_image(_bounded(features)), 0.0))

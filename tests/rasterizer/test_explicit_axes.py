@@ -47,9 +47,7 @@ def scene() -> tuple[Gaussians, Cameras, jax.Array]:
 
 
 def split(mesh, values, *specs):
-    return tuple(
-        jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in zip(values, specs, strict=True)
-    )
+    return tuple(jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in zip(values, specs, strict=True))
 
 
 def assert_same(found, expected):
