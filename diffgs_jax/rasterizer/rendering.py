@@ -189,7 +189,10 @@ def _draw(
     height, width = optics.height, optics.width
 
     def draw(
-        gaussians: Gaussians, cameras: Cameras, background: float | Array | np.ndarray, features: Array | None
+        gaussians: Gaussians,
+        cameras: Cameras,
+        background: float | Array | np.ndarray,
+        features: Array | np.ndarray | None,
     ) -> Rendering:
         projection, channels = _flatten(gaussians, cameras, features, optics)
         images, count = projection.depths.shape
@@ -234,7 +237,8 @@ def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarra
     projection = project(means, per_image(spread), per_image(opacities), flat, **optics._asdict())
     is_visible = projection.is_visible[..., None]
     usable, _ = usable_cameras(flat, height=optics.height, width=optics.width)
-    colors = sh_to_color(per_image(_bounded(sh)), jnp.where(is_visible, means, 0.0), usable.camera_to_world[..., :3, 3])
+    centers = jnp.asarray(usable.camera_to_world)[..., :3, 3]
+    colors = sh_to_color(per_image(_bounded(sh)), jnp.where(is_visible, means, 0.0), centers)
     channels = [jnp.where(is_visible, colors, 0.0), jnp.where(is_visible, projection.depths[..., None], 0.0)]
     if features is not None:
         channels.append(jnp.where(is_visible, per_image(_bounded(features)), 0.0))
