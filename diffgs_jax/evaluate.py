@@ -38,7 +38,7 @@ class EvaluateOptions(ProtocolOptions):
     """Record store whose train split the mean training view is made of; by default that of `data`."""
     mean_view_objects: int = 128
     """Training objects that the mean view is made of, spread evenly over the train split."""
-    pictured_objects: int = 20
+    drawn_objects: int = 20
     """Rows of each image."""
     samples: int = 500
     """Images to generate, of a model that makes images without a pose: their Fréchet distance to the held-out views is
@@ -59,9 +59,9 @@ def evaluate(options: EvaluateOptions) -> None:
         DataError: if the data or the checkpoint is not usable.
     """
     # What takes seconds to import comes after the options are known to be good
-    check_at_least_one(options, "batch_size", "pictured_objects", "mean_view_objects", "max_objects", "max_views")
+    check_at_least_one(options, "batch_size", "drawn_objects", "mean_view_objects", "max_objects", "max_views")
     from diffgs_jax.commands.image_scores import score_images
-    from diffgs_jax.commands.view_scores import ViewRows, score_views
+    from diffgs_jax.commands.view_scores import ViewRows, score_checkpoint
     from diffgs_jax.inference import SamplingOptions, load
 
     training_data = options.training_data or options.data
@@ -77,9 +77,9 @@ def evaluate(options: EvaluateOptions) -> None:
                 baselines=options.baselines,
                 training_data=training_data,
                 mean_view_objects=options.mean_view_objects,
-                drawn_objects=options.pictured_objects,
+                drawn_objects=options.drawn_objects,
             )
-            report = score_views(pipeline, options, sampling, rows, folder, options.out / "unfinished")
+            report = score_checkpoint(pipeline, options, sampling, rows, folder, options.out / "unfinished")
     print(report)
 
 

@@ -56,7 +56,7 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
         SystemExit: with code 1 if some of several images could not be used; each was told in a line.
     """
     # What takes seconds to import comes after the options are known to be good
-    from diffgs_jax.commands.sample_images import sample_images
+    from diffgs_jax.commands.sample_images import write_image_grid
     from diffgs_jax.commands.sample_jobs import find_jobs
     from diffgs_jax.commands.sample_record import refuse_others
     from diffgs_jax.inference import load
@@ -73,7 +73,7 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
             refuse_others(record, options, pipeline)
         if pipeline.requirements.makes == "images":
             with _progress_bar(options.samples, "sampling", "image") as advance:
-                files = sample_images(pipeline, options, advance)
+                files = write_image_grid(pipeline, options, advance)
             print(f"{options.samples} images: {', '.join(str(path) for path in files[:3])}, …")
             return
         failed = 0

@@ -135,7 +135,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
                     progress.set_description("compiling (first time only)")
                     program = step_function.lower(state, frozen, batch).compile()
                     progress.set_description("training")
-                    progress.write(describe(config, cost, state, program, start))
+                    progress.write(describe_run(config, cost, state, program, start))
                     last_time = last_saved = time.perf_counter()  # compiling is not part of the speed
                 state, metrics = program(state, frozen, batch)
                 seen.append(training.StepRecord(step, metrics, batch.record))
@@ -211,7 +211,7 @@ def check_batch(config: TrainConfig, devices: int) -> None:
         )
 
 
-def describe(config: TrainConfig, cost: Cost, state: training.TrainState, program: Any, start: int) -> str:
+def describe_run(config: TrainConfig, cost: Cost, state: training.TrainState, program: Any, start: int) -> str:
     """Returns what a run is, before its first step: sizes, operations, memory, devices."""
     flops = 3 * cost.forward_flops * config.data.batch_size
     counts = " and ".join(f"{number} {name}" for name, number in cost.counts.items())

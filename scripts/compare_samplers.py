@@ -22,9 +22,9 @@ from diffgs_jax.commands.evaluation import (
     ProtocolOptions,
     check_at_least_one,
     choose_metrics,
-    describe,
+    describe_protocol,
     keep_row,
-    make_predictor,
+    predictor_of,
     read_cases,
 )
 from diffgs_jax.config.parsing import parse_options
@@ -60,10 +60,10 @@ def main(options: Options) -> None:
     pipeline = load(options.checkpoint)
     protocol = choose_metrics(options, pipeline)
     for kind in options.samplers:  # so that an impossible number of steps is told at once
-        make_predictor(pipeline, protocol, kind, max(options.steps))
+        predictor_of(pipeline, protocol, kind, max(options.steps))
     store = open_store(options.data, options.split)
     cases = read_cases(options, store, pipeline)
-    settings = describe(options, pipeline, protocol, store, cases)
+    settings = describe_protocol(options, pipeline, protocol, store, cases)
     unfinished = options.out / "unfinished"
     truth = evaluation.features_of_truth(cases, protocol, keep=keep_row(unfinished, settings, "truth"))
 
@@ -77,7 +77,7 @@ def main(options: Options) -> None:
             keep = keep_row(unfinished, settings, file.stem)
             with tqdm(total=len(cases), desc=f"{number + 1}/{len(wanted)} {kind} {steps}", unit="object") as bar:
                 row = evaluation.evaluate_model(
-                    make_predictor(pipeline, protocol, kind, steps),
+                    predictor_of(pipeline, protocol, kind, steps),
                     pipeline.params,
                     cases,
                     protocol,

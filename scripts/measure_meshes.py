@@ -67,8 +67,8 @@ def main(options: Options) -> None:
     rows, scores = [], []
     print("object | IoU mean | IoU least | faces | parts | closed | seconds")
     for item in load_objects(store, pipeline.config.data.resolution, [int(index) for index in chosen]):
-        picture = cut_out(item.images[item.condition], item.alphas[item.condition])
-        gaussians = pipeline(picture, seed=options.seed, steps=options.steps).splat
+        image = cut_out(item.images[item.condition], item.alphas[item.condition])
+        gaussians = pipeline(image, seed=options.seed, steps=options.steps).splat
         began = time.perf_counter()
         try:
             mesh = extract_mesh(gaussians, resolution=options.resolution, views=options.views)

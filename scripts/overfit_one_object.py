@@ -144,7 +144,7 @@ def main(options: Options) -> None:
     write_image(options.out / "unseen_views.png", tile_images(grid))
     write_json(options.out / "curve.json", curve)
     means = evaluation.mean_scores(result.scores)
-    copied = evaluation.mean_scores(evaluation.evaluate_pictures(copied_condition, [held_out], protocol).scores)
+    copied = evaluation.mean_scores(evaluation.evaluate_views(copied_condition, [held_out], protocol).scores)
     print(
         f"{item.uid}: {means['bbox_psnr']:.2f} dB on the bounding box of {options.held_out} views never seen; "
         f"the condition view copied there has {copied['bbox_psnr']:.2f} dB"
@@ -154,9 +154,9 @@ def main(options: Options) -> None:
     print(json.dumps({**facts, **means, "seconds": round(seconds, 1), "device": jax.devices()[0].platform}))
 
 
-def copied_condition(cases: evaluation.Cases) -> evaluation.Picture:
+def copied_condition(cases: evaluation.Cases) -> evaluation.ViewImages:
     """Shows the condition view everywhere: what the score must be read against."""
-    condition = evaluation.Picture(cases.condition_images, cases.condition_alphas)
+    condition = evaluation.ViewImages(cases.condition_images, cases.condition_alphas)
     return evaluation.copied_view(condition, cases.is_target.shape[1])
 
 

@@ -85,7 +85,7 @@ def choose_metrics(options: ProtocolOptions, pipeline: Pipeline) -> evaluation.P
     )
 
 
-def make_predictor(
+def predictor_of(
     pipeline: Pipeline, protocol: evaluation.ProtocolConfig, sampler: SamplerKind | None, steps: int | None
 ) -> evaluation.Predictor:
     """Returns the model behind a sampler; asked for its own rig's views, where a protocol names no others.
@@ -142,7 +142,7 @@ def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline)
         )
 
 
-def describe(
+def describe_protocol(
     options: ProtocolOptions,
     pipeline: Pipeline,
     protocol: evaluation.ProtocolConfig,
@@ -187,7 +187,7 @@ def keep_row(folder: pathlib.Path, settings: dict[str, Any], name: str) -> evalu
 
 def make_baselines(
     options: ProtocolOptions, pipeline: Pipeline, training_data: pathlib.Path, mean_view_objects: int
-) -> dict[str, Callable[[evaluation.Cases], evaluation.Picture]]:
+) -> dict[str, Callable[[evaluation.Cases], evaluation.ViewImages]]:
     """Returns predictions that need no learning, by name; of scenes, the condition view copied alone.
 
     Args:
@@ -201,11 +201,11 @@ def make_baselines(
         DataError: if one cannot be read.
     """
 
-    def picture(cases: evaluation.Cases) -> evaluation.Picture:
-        return evaluation.Picture(cases.condition_images, cases.condition_alphas)
+    def picture(cases: evaluation.Cases) -> evaluation.ViewImages:
+        return evaluation.ViewImages(cases.condition_images, cases.condition_alphas)
 
     @jax.jit
-    def copied(cases: evaluation.Cases) -> evaluation.Picture:
+    def copied(cases: evaluation.Cases) -> evaluation.ViewImages:
         return evaluation.copied_view(picture(cases), cases.is_target.shape[1])
 
     if options.index is not None:
@@ -219,13 +219,13 @@ def make_baselines(
     )
 
     @jax.jit
-    def cut_out(cases: evaluation.Cases) -> evaluation.Picture:
+    def cut_out(cases: evaluation.Cases) -> evaluation.ViewImages:
         return evaluation.billboard(picture(cases), cases.condition_cameras, cases.target_cameras, background)
 
-    def average(cases: evaluation.Cases) -> evaluation.Picture:
+    def average(cases: evaluation.Cases) -> evaluation.ViewImages:
         shape = cases.is_target.shape
         image, alpha = (np.broadcast_to(leaf, (*shape, *leaf.shape)) for leaf in (mean.image, mean.alpha))
-        return evaluation.Picture(image, alpha)
+        return evaluation.ViewImages(image, alpha)
 
     return {"condition view copied": copied, "condition view as billboard": cut_out, "mean training view": average}
 

@@ -15,7 +15,7 @@ from diffgs_jax.interop import square_grid, write_image
 _TOGETHER = 16
 
 
-def sample_images(
+def write_image_grid(
     pipeline: Pipeline, options: SampleOptions, on_batch: Callable[[int], object] = lambda images: None
 ) -> list[pathlib.Path]:
     """Fills the folder with `seed_….png` for every sample, `grid.png` and `sample.json`.

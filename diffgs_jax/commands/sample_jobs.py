@@ -5,7 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.interop import PICTURE_SUFFIXES
+from diffgs_jax.interop import IMAGE_SUFFIXES
 
 
 class Job(NamedTuple):
@@ -38,13 +38,13 @@ def find_jobs(image: pathlib.Path, out: pathlib.Path, *, seed: int = 0, samples:
     places = [(image, out)]
     if image.is_dir():
         try:
-            pictures = sorted(entry for entry in image.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
+            images = sorted(entry for entry in image.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
         except OSError as error:
             raise UserError(f"cannot read the folder {image}: {error.strerror or error}") from error
-        if not pictures:
+        if not images:
             raise UserError(f"{image} holds no pictures; name a picture, or a folder of some")
-        stems = collections.Counter(picture.stem.lower() for picture in pictures)
-        places = [(path, out / (path.stem if stems[path.stem.lower()] == 1 else path.name)) for path in pictures]
+        stems = collections.Counter(picture.stem.lower() for picture in images)
+        places = [(path, out / (path.stem if stems[path.stem.lower()] == 1 else path.name)) for path in images]
     numbers = range(seed, seed + samples)
     return [
         Job(picture, number, folder / f"seed_{number}" if samples > 1 else folder)

@@ -13,11 +13,11 @@ from diffgs_jax import evaluation
 from diffgs_jax.commands.evaluation import (
     ProtocolOptions,
     choose_metrics,
-    describe,
+    describe_protocol,
     keep_row,
     make_baselines,
-    make_predictor,
     peak_memory,
+    predictor_of,
     read_cases,
 )
 from diffgs_jax.data import open_store
@@ -47,7 +47,7 @@ class ViewRows:
     drawn_objects: int
 
 
-def score_views(
+def score_checkpoint(
     pipeline: Pipeline,
     options: ProtocolOptions,
     sampling: SamplingOptions,
@@ -75,12 +75,12 @@ def score_views(
     usual = pipeline.config.sampling
     sampler, steps = sampling.sampler or usual.sampler, usual.steps if sampling.steps is None else sampling.steps
     protocol = choose_metrics(options, pipeline)
-    predictor = make_predictor(pipeline, protocol, sampler, steps)
+    predictor = predictor_of(pipeline, protocol, sampler, steps)
     store = open_store(options.data, options.split)
     cases = read_cases(options, store, pipeline)
 
     # Every row of the table; finished batches of it are kept until all is done
-    settings = describe(options, pipeline, protocol, store, cases)
+    settings = describe_protocol(options, pipeline, protocol, store, cases)
     keep = functools.partial(keep_row, unfinished, settings)
     truth = evaluation.features_of_truth(cases, protocol, keep=keep("truth"))
     with tqdm(desc=MODEL, total=len(cases) * (2 if wanted.swap and len(cases) > 1 else 1), unit="object") as bar:
@@ -90,7 +90,7 @@ def score_views(
         )
     rows = {MODEL: model}
     if wanted.one_step and steps > 1:
-        predictor = make_predictor(pipeline, protocol, sampler, 1)
+        predictor = predictor_of(pipeline, protocol, sampler, 1)
         with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar:
             rows[ONE_STEP] = evaluation.evaluate_model(
                 predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")
@@ -99,7 +99,7 @@ def score_views(
         baselines = make_baselines(options, pipeline, wanted.training_data, wanted.mean_view_objects)
         for name, paint in baselines.items():
             with tqdm(desc=name, total=len(cases), unit="object") as bar:
-                rows[name] = evaluation.evaluate_pictures(paint, cases, protocol, bar.update, keep=keep(name))
+                rows[name] = evaluation.evaluate_views(paint, cases, protocol, bar.update, keep=keep(name))
 
     # What is left behind
     settings |= {"sampler": sampler, "steps": steps}

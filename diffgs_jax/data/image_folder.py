@@ -25,7 +25,7 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import file_sha256, read_regular, text_sha256
 from diffgs_jax.files.images import IMAGE_BYTES, image_orientation, image_size
 from diffgs_jax.geometry import Cameras
-from diffgs_jax.interop.picture_files import read_picture
+from diffgs_jax.interop.image_files import read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _FOCAL = 1.0
@@ -139,7 +139,7 @@ def _square(file: pathlib.Path) -> bytes:
         width, height = image_size(encoded, str(file))
         if width == height and image_orientation(encoded, str(file)) == 1:
             return encoded
-        pixels = read_picture(file)
+        pixels = read_image(file)
     except UserError as error:
         raise DataError(str(error)) from None
     side = min(pixels.shape[:2])

@@ -40,39 +40,39 @@ def decode_premultiplied(
         DataError: if it cannot be decoded or is not square.
     """
     try:
-        picture = decode_image(encoded, "it")
+        image = decode_image(encoded, "it")
     except DataError as error:
         raise DataError(f"a view cannot be decoded: {error}") from None
-    transparent = not opaque and picture.mode == "RGBA"
+    transparent = not opaque and image.mode == "RGBA"
     # RGBa is Pillow's name for colours multiplied by alpha. Without alpha it is a waste of time until the end.
-    if picture.mode != "RGB":
-        picture = picture.convert("RGBa" if transparent else "RGB")
-    if picture.width != picture.height:
-        raise DataError(f"a view is {picture.width}×{picture.height}; views must be square")
+    if image.mode != "RGB":
+        image = image.convert("RGBa" if transparent else "RGB")
+    if image.width != image.height:
+        raise DataError(f"a view is {image.width}×{image.height}; views must be square")
     if resolution is not None:
-        picture = resize_premultiplied(picture, resolution)
-    return np.asarray(picture if transparent else picture.convert("RGBA"))
+        image = resize_premultiplied(image, resolution)
+    return np.asarray(image if transparent else image.convert("RGBA"))
 
 
 def resize_premultiplied(
-    picture: Image.Image, resolution: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    image: Image.Image, resolution: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)
 ) -> Image.Image:
     """Returns a square part of a square picture at another size: whole pictures by area where they become smaller.
 
     Args:
-        picture: RGB, or RGBa: colours multiplied by their alpha.
+        image: RGB, or RGBa: colours multiplied by their alpha.
         resolution: height and width of the result, pixels.
         window: left, top and side of the part, as fractions of the picture; all of it by default.
     """
-    left, top, side = (value * picture.width for value in window)
+    left, top, side = (value * image.width for value in window)
     if (left, top, side) == (0.0, 0.0, resolution):
-        return picture
+        return image
     # Pillow's box filter takes whole pixels, which would shift a window that begins between two by up to half a pixel.
-    whole = (left, top, side) == (0.0, 0.0, picture.width)
+    whole = (left, top, side) == (0.0, 0.0, image.width)
     resampling = Image.Resampling.BOX if whole and resolution < side else Image.Resampling.BILINEAR
     # A window's far edge may be past the picture's by rounding, which Pillow refuses.
-    box = (left, top, min(left + side, picture.width), min(top + side, picture.height))
-    return picture.resize((resolution, resolution), resampling, box=box)
+    box = (left, top, min(left + side, image.width), min(top + side, image.height))
+    return image.resize((resolution, resolution), resampling, box=box)
 
 
 def composite(
@@ -94,9 +94,9 @@ def composite(
     levels = np.broadcast_to(np.asarray(background, np.float32), 3)
     scale = np.float32(1 / 255)
     # One channel of one picture at a time: it stays in the processor's cache, and numpy's inner loops are long.
-    pictures = np.ndindex(*shape[:-2])
-    for picture in pictures:
-        pixels, color, alpha = premultiplied[picture], colors[picture], alphas[picture]
+    images = np.ndindex(*shape[:-2])
+    for image in images:
+        pixels, color, alpha = premultiplied[image], colors[image], alphas[image]
         np.multiply(pixels[..., 3], scale, out=alpha)
         rest = 1 - alpha
         for channel, level in enumerate(levels):

@@ -17,10 +17,10 @@ __all__ = [
     "alone_in_name",
     "image_size",
     "is_file",
-    "load_json",
+    "read_json",
     "natural_order",
     "parse_json",
-    "picture_file",
+    "image_file",
     "read_bytes",
     "split_of_folder",
     "walk_files",
@@ -43,7 +43,7 @@ def read_bytes(file: pathlib.Path, *, limit: int = _LARGEST) -> bytes:
     return read_regular(file, limit=limit, unreadable=DataError)
 
 
-def load_json(file: pathlib.Path) -> Any:
+def read_json(file: pathlib.Path) -> Any:
     """Returns what a JSON file says; see `files.parse_json` for the limits.
 
     Raises:
@@ -80,7 +80,7 @@ def is_file(file: pathlib.Path) -> bool:
         return False
 
 
-def picture_file(folder: pathlib.Path, name: str, *, alone: bool) -> pathlib.Path:
+def image_file(folder: pathlib.Path, name: str, *, alone: bool) -> pathlib.Path:
     """Returns the picture that a reconstruction names.
 
     Args:

@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 
 from diffgs_jax.data.maps import encode_depth, encode_normals
 from diffgs_jax.data.records import EncodedMap, Record
+from diffgs_jax.datasets._images import encode_pixels, shrink, shrink_map
 from diffgs_jax.datasets._object_frame import frame_from_depth
-from diffgs_jax.datasets._pictures import encode_picture, shrink, shrink_map
 from diffgs_jax.datasets._poses import rigid_poses
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.reprojection import move_world
@@ -65,7 +65,7 @@ def gbuffer_record(uid: str, views: Sequence[int], read: Callable[[int], GBuffer
         side = buffer.pixels.shape[0]
         unchanged = not 0 < options.size < side
         images.append(
-            buffer.encoded if unchanged else encode_picture(shrink(buffer.pixels, options.size), options.quality)
+            buffer.encoded if unchanged else encode_pixels(shrink(buffer.pixels, options.size), options.quality)
         )
         if buffer.depth.shape != buffer.pixels.shape[:2]:
             raise DataError(f"view {view}: depth of {buffer.depth.shape}, image of {buffer.pixels.shape[:2]}")

@@ -10,9 +10,9 @@ from PIL import Image
 from diffgs_jax.data.maps import encode_depth
 from diffgs_jax.data.records import EncodedMap, Record
 from diffgs_jax.data.validation import check_intrinsics
+from diffgs_jax.datasets._images import decode_pixels, encode_pixels, shrink, shrink_map
 from diffgs_jax.datasets._lenses import Lens, resample
 from diffgs_jax.datasets._object_frame import frame_from_silhouettes
-from diffgs_jax.datasets._pictures import decode_picture, encode_picture, shrink, shrink_map
 from diffgs_jax.datasets._poses import rigid_poses, upright
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.reprojection import move_world
@@ -57,11 +57,11 @@ def photograph_pixels(encoded: bytes, name: str, lens: Lens) -> UInt8[np.ndarray
     Raises:
         DataError: if it cannot be decoded, or neither has the lens's shape.
     """
-    stored = decode_picture(encoded, name, upright=False)
+    stored = decode_pixels(encoded, name, upright=False)
     height, width = stored.shape[:2]
     if lens.fits(width, height):
         return stored
-    turned = decode_picture(encoded, name, upright=True)
+    turned = decode_pixels(encoded, name, upright=True)
     if lens.fits(turned.shape[1], turned.shape[0]):
         return turned
     on_side = " (a portrait on its side?)" if lens.fits(height, width) else ""
@@ -90,7 +90,7 @@ def scene_record(uid: str, photographs: Sequence[Photograph], options: SourceOpt
         window = _middle_square(lens)
         check_intrinsics(window, photograph.name)
         images.append(
-            encode_picture(shrink(_view(pixels, lens, window, side, extend=True), options.size), options.quality)
+            encode_pixels(shrink(_view(pixels, lens, window, side, extend=True), options.size), options.quality)
         )
         intrinsics.append(window)
         depths.append(_depth(photograph, window, side, options))
@@ -136,7 +136,7 @@ def object_record(
         check_intrinsics(window, photograph.name)
         view = _view(pixels, lens, window, side, extend=False)
         masks.append(shrink(view, _HULL_SIDE)[..., 3] > _COVERED)
-        images.append(encode_picture(shrink(view, options.size), options.quality))
+        images.append(encode_pixels(shrink(view, options.size), options.quality))
         depths.append(_depth(photograph, window, side, options))
     cameras = Cameras(poses.astype(np.float32), np.asarray(windows, np.float32))
     offset, scale = (np.zeros(3), 1.0) if in_object_frame else frame_from_silhouettes(masks, cameras)
@@ -177,10 +177,10 @@ def _view(pixels: np.ndarray, lens: Lens, window: np.ndarray, side: int, *, exte
     return np.asarray(Image.frombytes("RGBa", (side, side), view.tobytes()).convert("RGBA"))
 
 
-def _half_field(pictures: Sequence[np.ndarray], lenses: Sequence[Lens], photographs: Sequence[Photograph]) -> float:
+def _half_field(images: Sequence[np.ndarray], lenses: Sequence[Lens], photographs: Sequence[Photograph]) -> float:
     """Returns the largest |x/z| or |y/z| of any object pixel in any view."""
     largest = 0.0
-    for pixels, lens, photograph in zip(pictures, lenses, photographs, strict=True):
+    for pixels, lens, photograph in zip(images, lenses, photographs, strict=True):
         # A generous undistorted view of the mask, at low resolution; half a picture beyond each edge.
         reach = max(lens.width / lens.fx, lens.height / lens.fy)
         intrinsics = np.asarray([0.5 / reach, 0.5 / reach, 0.5, 0.5])

@@ -19,7 +19,7 @@ import numpy as np
 from diffgs_jax.data.records import Record
 from diffgs_jax.datasets._files import image_size, parse_json
 from diffgs_jax.datasets._gbuffers import DUPLICATES, GBuffer, gbuffer_record
-from diffgs_jax.datasets._pictures import decode_picture
+from diffgs_jax.datasets._images import decode_pixels
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.opencv import opencv
 from diffgs_jax.datasets.options import SourceOptions
@@ -94,7 +94,7 @@ def _read_row(uid: str, values: dict[str, Any], options: SourceOptions) -> Recor
         stem = f"{number:05d}"
         camera = parse_json(column(f"{stem}.json"), f"{stem}.json")
         encoded = column(f"{stem}.png")
-        pixels = decode_picture(encoded, f"{stem}.png")
+        pixels = decode_pixels(encoded, f"{stem}.png")
         if pixels.shape[0] != pixels.shape[1] or pixels.shape[2] != 4:
             raise DataError(f"{stem}.png has the shape {pixels.shape}; it must be square with alpha")
         values = _decode_sixteen_bits(column(f"{stem}_nd.png"), f"{stem}_nd.png")

@@ -23,7 +23,7 @@ import numpy as np
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.split import Split
 from diffgs_jax.datasets._colmap import PosedImage, read_colmap
-from diffgs_jax.datasets._files import alone_in_name, image_size, picture_file, read_bytes, walk_files
+from diffgs_jax.datasets._files import alone_in_name, image_file, image_size, read_bytes, walk_files
 from diffgs_jax.datasets._photographs import Photograph, photograph_pixels, scene_record
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
@@ -93,7 +93,7 @@ def _read(uid: str, file: pathlib.Path, options: SourceOptions) -> Record:
 
 
 def _read_pixels(folder: pathlib.Path, image: PosedImage, alone: bool) -> np.ndarray:
-    return photograph_pixels(read_bytes(picture_file(folder, image.name, alone=alone)), image.name, image.lens)
+    return photograph_pixels(read_bytes(image_file(folder, image.name, alone=alone)), image.name, image.lens)
 
 
 def _images_folder(capture: pathlib.Path, options: SourceOptions) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from diffgs_jax.data.records import Record
 from diffgs_jax.datasets._files import parse_json, read_bytes, walk_folders
 from diffgs_jax.datasets._gbuffers import PUBLISHED_VIEWS, GBuffer, gbuffer_record
-from diffgs_jax.datasets._pictures import decode_picture
+from diffgs_jax.datasets._images import decode_pixels
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
@@ -118,7 +118,7 @@ def _read(uid: str, read: Callable[[str], bytes], options: SourceOptions) -> Rec
         stem = f"{number:05d}/{number:05d}"
         camera = parse_json(read(f"{stem}.json"), f"{stem}.json")
         encoded = read(f"{stem}.png")
-        pixels = decode_picture(encoded, f"{stem}.png")
+        pixels = decode_pixels(encoded, f"{stem}.png")
         if pixels.shape[0] != pixels.shape[1] or pixels.shape[2] != 4:
             raise DataError(f"{stem}.png has the shape {pixels.shape}; it must be square with alpha")
         values = _read_exr(read(f"{stem}_nd.exr"), f"{stem}_nd.exr")

@@ -23,9 +23,9 @@ from PIL import Image
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.datasets._colmap import PosedImage, read_colmap
-from diffgs_jax.datasets._files import alone_in_name, picture_file, read_bytes
+from diffgs_jax.datasets._files import alone_in_name, image_file, read_bytes
+from diffgs_jax.datasets._images import decode_mask
 from diffgs_jax.datasets._photographs import Photograph, object_record, photograph_pixels
-from diffgs_jax.datasets._pictures import decode_mask
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
@@ -73,7 +73,7 @@ def _read(uid: str, instance: pathlib.Path, options: SourceOptions) -> Record:
 
 def _read_pixels(instance: pathlib.Path, image: PosedImage, alone: bool) -> np.ndarray:
     name = image.name
-    encoded = read_bytes(picture_file(instance / "images", name, alone=alone))
+    encoded = read_bytes(image_file(instance / "images", name, alone=alone))
     pixels = photograph_pixels(encoded, name, image.lens)[..., :3]
     mask = decode_mask(read_bytes(_mask_file(instance, name, alone)), f"the mask of {name}")
     if not image.lens.fits(mask.shape[1], mask.shape[0]):
@@ -91,5 +91,5 @@ def _mask_file(instance: pathlib.Path, name: str, alone: bool) -> pathlib.Path:
     for folder in folders:
         for file in (f"{name}.png", str(pathlib.PurePosixPath(name).with_suffix(".png")), name):
             with contextlib.suppress(DataError):
-                return picture_file(folder, file, alone=alone)
+                return image_file(folder, file, alone=alone)
     raise DataError(f"{name} has no mask; looked for {folders[0] / name}.png and {folders[2] / name}.png")

@@ -20,10 +20,10 @@ import numpy as np
 
 from diffgs_jax.data.records import Record
 from diffgs_jax.data.split import Split
-from diffgs_jax.datasets._files import image_size, load_json, read_bytes, split_of_folder
+from diffgs_jax.datasets._files import image_size, read_bytes, read_json, split_of_folder
+from diffgs_jax.datasets._images import decode_pixels
 from diffgs_jax.datasets._lenses import Lens
 from diffgs_jax.datasets._photographs import Photograph, scene_record
-from diffgs_jax.datasets._pictures import decode_picture
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
@@ -71,7 +71,7 @@ def read_evaluation_index(file: pathlib.Path) -> dict[str, EvaluationViews]:
     Raises:
         DataError: if it is no such index.
     """
-    index = load_json(file)
+    index = read_json(file)
     try:
         return {
             scene: EvaluationViews(tuple(map(int, views["context"])), tuple(map(int, views["target"])))
@@ -107,7 +107,7 @@ def _chunk_items(file: pathlib.Path, options: SourceOptions) -> Iterator[LazyRec
 
 def _scenes_of(chunk: pathlib.Path) -> list[str]:
     try:
-        index = load_json(chunk.parent / "index.json")
+        index = read_json(chunk.parent / "index.json")
     except DataError:
         return []
     return sorted(key for key, file in index.items() if file == chunk.name) if isinstance(index, dict) else []
@@ -129,7 +129,7 @@ def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> 
         photographs.append(
             Photograph(
                 name=f"view {view}",
-                read=functools.partial(decode_picture, data, f"view {view}"),
+                read=functools.partial(decode_pixels, data, f"view {view}"),
                 lens=Lens(width, height, fx * width, fy * height, cx * width, cy * height),
                 camera_to_world=_inverse(np.concatenate([camera[6:].reshape(3, 4), [[0, 0, 0, 1]]]), f"view {view}"),
             )
@@ -138,7 +138,7 @@ def _read_example(key: str, example: dict[str, Any], options: SourceOptions) -> 
 
 
 def _read_metadata(file: pathlib.Path, options: SourceOptions) -> Record:
-    content = load_json(file)
+    content = read_json(file)
     scene = str(content["scene_name"])
     if pathlib.PurePosixPath(scene).name != scene:
         raise DataError(f"the scene_name {scene[:80]!r} is no name of a folder")
@@ -152,7 +152,7 @@ def _read_metadata(file: pathlib.Path, options: SourceOptions) -> Record:
         photographs.append(
             Photograph(
                 name=f"view {view} ({image.name})",
-                read=functools.partial(decode_picture, data, f"view {view} ({image.name})"),
+                read=functools.partial(decode_pixels, data, f"view {view} ({image.name})"),
                 lens=Lens(width, height, fx, fy, cx, cy),
                 camera_to_world=_inverse(np.asarray(frame["w2c"], np.float64), f"view {view}"),
             )

@@ -29,18 +29,18 @@ from jaxtyping import UInt8
 from diffgs_jax.data.records import Record
 from diffgs_jax.datasets._files import (
     alone_in_name,
+    image_file,
     image_size,
     is_file,
-    load_json,
     natural_order,
-    picture_file,
     read_bytes,
+    read_json,
     walk_files,
 )
 from diffgs_jax.datasets._frame_lenses import frame_lens
+from diffgs_jax.datasets._images import decode_mask
 from diffgs_jax.datasets._lenses import Lens
 from diffgs_jax.datasets._photographs import Photograph, object_record, photograph_pixels, scene_record
-from diffgs_jax.datasets._pictures import decode_mask
 from diffgs_jax.datasets._poses import from_opengl
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
@@ -119,7 +119,7 @@ def _read(
         return scene_record(uid, photographs, options)
     if cut_out is not None:
         photographs = [_without_background(photograph, cut_out) for photograph in photographs]
-    in_object_frame = all(load_json(file).get("object_frame") is True for file in files)
+    in_object_frame = all(read_json(file).get("object_frame") is True for file in files)
     return object_record(uid, photographs, options, in_object_frame=in_object_frame)
 
 
@@ -150,14 +150,14 @@ def frame_files(file: pathlib.Path) -> list[pathlib.Path]:
     """
     found = []
     for frame in _frames(file):
-        found.append(_picture_file(file.parent, frame["file_path"]))
+        found.append(_image_file(file.parent, frame["file_path"]))
         found += [file.parent / frame["mask_path"]] if frame.get("mask_path") else []
     return found
 
 
 def _frames(file: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the frames, each with what the file says of all, in the natural order of their paths."""
-    content = load_json(file)
+    content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
         raise DataError(f"{file} lists no frames")
     frames = []
@@ -170,7 +170,7 @@ def _frames(file: pathlib.Path) -> list[dict[str, Any]]:
 
 def _photograph(file: pathlib.Path, frame: dict[str, Any], images: str | None, alone: bool) -> Photograph:
     path = frame["file_path"]
-    picture = _picture_file(file.parent, path) if images is None else _copy_file(file.parent / images, path, alone)
+    image = _image_file(file.parent, path) if images is None else _copy_file(file.parent / images, path, alone)
     try:
         mask = file.parent / frame["mask_path"] if frame.get("mask_path") else None
         read_depth = None
@@ -179,15 +179,15 @@ def _photograph(file: pathlib.Path, frame: dict[str, Any], images: str | None, a
             read_depth = functools.partial(_read_depth, file.parent / frame["depth_file_path"], unit)
         matrix = np.asarray(frame["transform_matrix"], np.float64)
         pose = from_opengl(np.concatenate([matrix, [[0, 0, 0, 1]]]) if matrix.shape == (3, 4) else matrix.reshape(4, 4))
-        lens = frame_lens(frame, functools.partial(_size, picture))
+        lens = frame_lens(frame, functools.partial(_size, image))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} has no readable pose or intrinsics: {error!r}") from None
-    return Photograph(path, functools.partial(_read_pixels, picture, mask, lens), lens, pose, read_depth)
+    return Photograph(path, functools.partial(_read_pixels, image, mask, lens), lens, pose, read_depth)
 
 
-def _picture_file(folder: pathlib.Path, path: str) -> pathlib.Path:
+def _image_file(folder: pathlib.Path, path: str) -> pathlib.Path:
     for suffix in SUFFIXES:
         file = folder / f"{path}{suffix}"
         if is_file(file):
@@ -200,16 +200,16 @@ def _copy_file(folder: pathlib.Path, path: str, alone: bool) -> pathlib.Path:
     parts = [part for part in pathlib.PurePosixPath(path).parts if part != "."]
     for suffix in SUFFIXES:
         with contextlib.suppress(DataError):
-            return picture_file(folder, f"{'/'.join(parts[1:] or parts)}{suffix}", alone=alone)
+            return image_file(folder, f"{'/'.join(parts[1:] or parts)}{suffix}", alone=alone)
     raise DataError(f"the picture {path} is missing in {folder}")
 
 
-def _size(picture: pathlib.Path) -> tuple[int, int]:
-    return image_size(read_bytes(picture), picture.name, upright=False)
+def _size(image: pathlib.Path) -> tuple[int, int]:
+    return image_size(read_bytes(image), image.name, upright=False)
 
 
-def _read_pixels(picture: pathlib.Path, mask: pathlib.Path | None, lens: Lens) -> np.ndarray:
-    pixels = photograph_pixels(read_bytes(picture), picture.name, lens)
+def _read_pixels(image: pathlib.Path, mask: pathlib.Path | None, lens: Lens) -> np.ndarray:
+    pixels = photograph_pixels(read_bytes(image), image.name, lens)
     if mask is None:
         return pixels
     values = decode_mask(read_bytes(mask), mask.name)

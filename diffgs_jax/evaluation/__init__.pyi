@@ -1,4 +1,4 @@
-from .baselines import Picture, billboard, copied_view, mean_view
+from .baselines import ViewImages, billboard, copied_view, mean_view
 from .curves import Plot, draw_plots, plots_by_angle
 from .depth import consistency, depth_error
 from .distances import frechet_distance, kernel_distance
@@ -40,7 +40,7 @@ from .protocol import (
     Features,
     Scores,
     evaluate_model,
-    evaluate_pictures,
+    evaluate_views,
     features_of_truth,
     mean_scores,
     object_mean,
@@ -66,6 +66,7 @@ __all__ = [
     "read_images",
     "nearest_images",
     "evaluate_images",
+    "evaluate_views",
     "Neighbours",
     "ImageScores",
     "ImageEvaluation",
@@ -81,7 +82,7 @@ __all__ = [
     "Evaluation",
     "Features",
     "Keep",
-    "Picture",
+    "ViewImages",
     "Piece",
     "Plot",
     "PosedObject",
@@ -100,7 +101,7 @@ __all__ = [
     "derangement",
     "draw_plots",
     "evaluate_model",
-    "evaluate_pictures",
+    "evaluate_images",
     "features_of_truth",
     "frechet_distance",
     "inception_features",

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from diffgs_jax.geometry import Cameras, pixel_rays, world_to_camera
 
 
-class Picture(NamedTuple):
+class ViewImages(NamedTuple):
     """Views as a baseline paints them.
 
     Attributes:
@@ -25,18 +25,18 @@ class Picture(NamedTuple):
     depth: Float[Array | np.ndarray, "*batch h w"] | None = None
 
 
-def copied_view(condition: Picture, views: int) -> Picture:
+def copied_view(condition: ViewImages, views: int) -> ViewImages:
     """Shows the condition view, `[b]`, whatever the target camera: `[b, views]`."""
     image, alpha = jnp.asarray(condition.image), jnp.asarray(condition.alpha)
-    return Picture(
+    return ViewImages(
         jnp.broadcast_to(image[:, None], (image.shape[0], views, *image.shape[1:])),
         jnp.broadcast_to(alpha[:, None], (alpha.shape[0], views, *alpha.shape[1:])),
     )
 
 
 def billboard(
-    condition: Picture, condition_cameras: Cameras, target_cameras: Cameras, background: float = 1.0
-) -> Picture:
+    condition: ViewImages, condition_cameras: Cameras, target_cameras: Cameras, background: float = 1.0
+) -> ViewImages:
     """Shows the condition view as a cardboard cut-out in the scene.
 
     The picture is unprojected on the plane through the world's origin that is perpendicular to the condition camera's
@@ -80,7 +80,7 @@ def billboard(
     row, column = jnp.where(visible, row, -9.0), jnp.where(visible, column, -9.0)
     painted = jax.vmap(_sample)(layers, row, column)
     alpha = painted[..., 3]
-    return Picture(painted[..., :3] + (1.0 - alpha[..., None]) * background, alpha)
+    return ViewImages(painted[..., :3] + (1.0 - alpha[..., None]) * background, alpha)
 
 
 def _sample(
@@ -94,7 +94,7 @@ def _sample(
     return jnp.moveaxis(jax.vmap(channel)(jnp.moveaxis(layers, -1, 0)), 0, -1)
 
 
-def mean_view(views: Iterable[tuple[np.ndarray, np.ndarray]]) -> Picture:
+def mean_view(views: Iterable[tuple[np.ndarray, np.ndarray]]) -> ViewImages:
     """Averages training views: the best constant picture, in squared error.
 
     Args:
@@ -113,4 +113,4 @@ def mean_view(views: Iterable[tuple[np.ndarray, np.ndarray]]) -> Picture:
         count += len(images)
     if count == 0:
         raise ValueError("there is no view to average")
-    return Picture((total / count).astype(np.float32), (total_alpha / count).astype(np.float32))
+    return ViewImages((total / count).astype(np.float32), (total_alpha / count).astype(np.float32))

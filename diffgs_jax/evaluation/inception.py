@@ -47,7 +47,7 @@ def inception_features(path: str | os.PathLike[str], images: Float[np.ndarray, "
     found = []
     for start in range(0, len(images), _CHUNK):
         pixels = np.round(np.clip(images[start : start + _CHUNK], 0, 1) * 255).astype(np.uint8)
-        resized = np.stack([_resize(picture, size) for picture in pixels])
+        resized = np.stack([_resize(image, size) for image in pixels])
         found.append(_features(session, name, resized.transpose(0, 3, 1, 2), path))
     return np.concatenate(found)
 
@@ -82,19 +82,19 @@ def load_inception(path: str) -> tuple[Any, str, tuple[int, int]]:
     return session, inputs[0].name, (height, width)
 
 
-def _features(session: Any, name: str, pictures: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
+def _features(session: Any, name: str, images: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
     try:
-        found = session.run(None, {name: np.ascontiguousarray(pictures, np.float32)})[0]
+        found = session.run(None, {name: np.ascontiguousarray(images, np.float32)})[0]
     except Exception as error:
-        raise DataError(f"{path} cannot be run on {pictures.shape[0]} pictures: {error}") from None
-    if found.size != len(pictures) * FEATURES or len(found) != len(pictures):
+        raise DataError(f"{path} cannot be run on {images.shape[0]} pictures: {error}") from None
+    if found.size != len(images) * FEATURES or len(found) != len(images):
         raise DataError(
-            f"{path} gives {list(found.shape)} for {len(pictures)} pictures; Inception's last pooling layer has "
+            f"{path} gives {list(found.shape)} for {len(images)} pictures; Inception's last pooling layer has "
             f"{FEATURES} features a picture"
         )
-    return found.reshape(len(pictures), FEATURES).astype(np.float32)
+    return found.reshape(len(images), FEATURES).astype(np.float32)
 
 
-def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    resized = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(resized, np.float32) / 255

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffgs_jax.evaluation.metrics import box_edges
-from diffgs_jax.models.losses import LPIPSWeights, Network, features, is_installed, lpips, smallest_size
+from diffgs_jax.models.losses import LPIPSNetwork, LPIPSWeights, features, is_installed, lpips, smallest_size
 
 _CHUNK = 16  # pictures that are in memory at a time: at 256 x 256 VGG16 holds 40 MB of each
 
 
-def usable_lpips(resolution: int) -> tuple[Network, ...]:
+def usable_lpips(resolution: int) -> tuple[LPIPSNetwork, ...]:
     """Returns the networks whose weights are installed and that pictures of a resolution are large enough for."""
-    return tuple(name for name in get_args(Network) if is_installed(name) and resolution >= smallest_size(name))
+    return tuple(name for name in get_args(LPIPSNetwork) if is_installed(name) and resolution >= smallest_size(name))
 
 
 class PerceptualScores(NamedTuple):
@@ -32,7 +32,7 @@ class PerceptualScores(NamedTuple):
 
 
 def perceptual_scores(
-    networks: Mapping[Network, LPIPSWeights],
+    networks: Mapping[LPIPSNetwork, LPIPSWeights],
     predicted: Float[Array | np.ndarray, "*batch s s 3"],
     target: Float[Array | np.ndarray, "*batch s s 3"],
     target_alpha: Float[Array | np.ndarray, "*batch s s"] | None,

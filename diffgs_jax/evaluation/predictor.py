@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 
 from diffgs_jax.diffusion import Sampler
 from diffgs_jax.errors import UserError
-from diffgs_jax.evaluation.baselines import Picture
+from diffgs_jax.evaluation.baselines import ViewImages
 from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.scoring import ProtocolConfig
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
@@ -23,11 +23,11 @@ class Predictor(NamedTuple):
 
     Attributes:
         gaussians: `(params, cases) -> Gaussians [b, n]`.
-        views: `(Gaussians [b, n], cameras [b, t]) -> Picture [b, t]`.
+        views: `(Gaussians [b, n], cameras [b, t]) -> ViewImages [b, t]`.
     """
 
     gaussians: Callable[[Any, Cases], Gaussians]
-    views: Callable[[Gaussians, Cameras], Picture]
+    views: Callable[[Gaussians, Cameras], ViewImages]
 
 
 def make_predictor(
@@ -69,9 +69,9 @@ def make_predictor(
 
 
 @functools.partial(jax.jit, static_argnames=("resolution", "background"))
-def _render_views(gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float) -> Picture:
+def _render_views(gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float) -> ViewImages:
     rendering = render(gaussians, cameras, height=resolution, width=resolution, background=background)
-    return Picture(rendering.image, rendering.alpha, expected_depth(rendering))
+    return ViewImages(rendering.image, rendering.alpha, expected_depth(rendering))
 
 
 def request_views(

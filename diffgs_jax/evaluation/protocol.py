@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgs_jax.evaluation.baselines import Picture
+from diffgs_jax.evaluation.baselines import ViewImages
 from diffgs_jax.evaluation.distances import frechet_distance, kernel_distance
 from diffgs_jax.evaluation.objects import Cases, PosedObject, derangement, make_cases
 from diffgs_jax.evaluation.predictor import Predictor
@@ -122,8 +122,8 @@ def evaluate_model(
     return measured._replace(swapped=_collected(pieces).scores)
 
 
-def evaluate_pictures(
-    paint: Callable[[Cases], Picture],
+def evaluate_views(
+    paint: Callable[[Cases], ViewImages],
     objects: Sequence[PosedObject],
     config: ProtocolConfig,
     on_batch: Callable[[int], object] = lambda objects: None,
@@ -209,7 +209,7 @@ def _batches(objects: Sequence[PosedObject], config: ProtocolConfig) -> Iterator
         yield cases, indices, min(size, len(objects) - start)
 
 
-def _scored(seen: Picture, cases: Cases, real: int, config: ProtocolConfig) -> Piece:
+def _scored(seen: ViewImages, cases: Cases, real: int, config: ProtocolConfig) -> Piece:
     """Returns scores, features and pixels of a batch, the fillers left out."""
     scores, features = score_batch(seen, cases, config)
     pixels = np.asarray(jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8))

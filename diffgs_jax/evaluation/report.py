@@ -25,7 +25,7 @@ _ON_THE_OBJECT: _Columns = {
     "depth_error": ("depth error", "{:.4f}"),
     "consistency": ("consistency, dB", "{:.2f}"),
 }
-_ON_THE_PICTURE: _Columns = {
+_ON_THE_IMAGE: _Columns = {
     "psnr": ("PSNR, dB", "{:.2f}"),
     "ssim": ("SSIM", "{:.4f}"),
     "lpips_vgg": ("LPIPS (VGG)", "{:.4f}"),
@@ -36,7 +36,7 @@ _ON_THE_PICTURE: _Columns = {
     "kid": ("KID", "{:.4f}"),
     "seconds": ("seconds a sample", "{:.2f}"),
 }
-COLUMNS: _Columns = _ON_THE_OBJECT | _ON_THE_PICTURE
+COLUMNS: _Columns = _ON_THE_OBJECT | _ON_THE_IMAGE
 """All metrics of a table: title, and the format of a number."""
 
 NOTES = (

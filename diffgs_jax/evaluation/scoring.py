@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffgs_jax.evaluation.baselines import Picture
+from diffgs_jax.evaluation.baselines import ViewImages
 from diffgs_jax.evaluation.depth import consistency, depth_error
 from diffgs_jax.evaluation.inception import inception_features
 from diffgs_jax.evaluation.metrics import score_views
 from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.perceptual import perceptual_scores, vgg_features
 from diffgs_jax.geometry import SCENE, Cameras
-from diffgs_jax.models.losses import LPIPSWeights, Network, load_lpips
+from diffgs_jax.models.losses import LPIPSNetwork, LPIPSWeights, load_lpips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ProtocolConfig:
     """Grey level in [0, 1] behind all views; the model's."""
     seed: int = 0
     """Of every object's noise, as in `diffgs_jax.sample --seed`."""
-    lpips: tuple[Network, ...] = ()
+    lpips: tuple[LPIPSNetwork, ...] = ()
     """Networks to score LPIPS with; their weights must be installed (`usable_lpips` says which can be used). With VGG16
     among them, the features of distances of sets are collected too."""
     inception: str | None = None
@@ -49,7 +49,7 @@ class BatchScores(NamedTuple):
     features: dict[str, np.ndarray]
 
 
-def score_batch(seen: Picture, cases: Cases, config: ProtocolConfig) -> BatchScores:
+def score_batch(seen: ViewImages, cases: Cases, config: ProtocolConfig) -> BatchScores:
     """Returns every metric of predicted views, `[b, t]`.
 
     Args:
@@ -80,7 +80,7 @@ def true_features(cases: Cases, config: ProtocolConfig) -> dict[str, np.ndarray]
 
 
 @functools.cache
-def lpips_weights(network: Network) -> LPIPSWeights:
+def lpips_weights(network: LPIPSNetwork) -> LPIPSWeights:
     """Returns a network's weights on the device, read once.
 
     Raises:
@@ -98,7 +98,7 @@ def _score(
     alpha: Array,
     target: Array,
     target_alpha: Array | None,
-    networks: Mapping[Network, LPIPSWeights],
+    networks: Mapping[LPIPSNetwork, LPIPSWeights],
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     looks = perceptual_scores(networks, image, target, target_alpha)
     return score_views(image, alpha, target, target_alpha) | looks.scores, looks.features
@@ -106,7 +106,7 @@ def _score(
 
 @jax.jit
 def _score_depth(
-    seen: Picture, cameras: Cameras, is_target: Array, true_depths: Float[Array, "b t h w"] | None
+    seen: ViewImages, cameras: Cameras, is_target: Array, true_depths: Float[Array, "b t h w"] | None
 ) -> dict[str, Array]:
     assert seen.depth is not None
     image = jnp.clip(jnp.asarray(seen.image), 0.0, 1.0)

@@ -78,10 +78,10 @@ def open_image(encoded: bytes, name: str, *, upright: bool = True) -> Image.Imag
     Raises:
         DataError: if it is of another kind, damaged, or too large.
     """
-    picture, orientation = _opened(encoded, name)
+    image, orientation = _opened(encoded, name)
     try:
-        picture.load()
-        return picture.transpose(_TURNS[orientation]) if upright and orientation in _TURNS else picture
+        image.load()
+        return image.transpose(_TURNS[orientation]) if upright and orientation in _TURNS else image
     except Exception as error:  # Pillow's decoders raise many kinds
         raise DataError(f"{name} is damaged and cannot be decoded: {one_line(error)}") from None
 
@@ -99,9 +99,9 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = True) -> Image.Im
     Raises:
         DataError: if it is of another kind, damaged, or too large.
     """
-    picture = open_image(encoded, name, upright=upright)
+    image = open_image(encoded, name, upright=upright)
     try:
-        return _colors(picture, name)
+        return _colors(image, name)
     except (ValueError, OSError, TypeError, KeyError, IndexError) as error:
         if isinstance(error, DataError):
             raise
@@ -114,8 +114,8 @@ def image_size(encoded: bytes, name: str, *, upright: bool = True) -> tuple[int,
     Raises:
         DataError: if it is of another kind, damaged in front of its pixels, or too large.
     """
-    picture, orientation = _opened(encoded, name)
-    width, height = picture.size
+    image, orientation = _opened(encoded, name)
+    width, height = image.size
     return (height, width) if upright and orientation >= 5 else (width, height)
 
 
@@ -134,42 +134,42 @@ def _opened(encoded: bytes, name: str) -> tuple[Image.Image, int]:
         raise DataError(f"{name} is too large: {shown_size(len(encoded))}, and at most {limit} are read")
     format_, content, orientation = opened_container(encoded, name)
     try:
-        picture = _DECODERS[format_](io.BytesIO(content))
+        image = _DECODERS[format_](io.BytesIO(content))
     except Exception as error:  # Pillow's decoders raise many kinds
         raise DataError(f"{name} is a damaged or unusual {format_}: {one_line(error)}") from None
-    width, height = picture.size
+    width, height = image.size
     if width * height > IMAGE_PIXELS:
         limit = f"at most {IMAGE_PIXELS} pixels are decoded"
         raise DataError(f"{name} has too many pixels: {width}×{height}, and {limit}; make it smaller first")
-    if any(tile[0] not in _CODECS for tile in getattr(picture, "tile", ())):
+    if any(tile[0] not in _CODECS for tile in getattr(image, "tile", ())):
         raise DataError(f"{name} is an unusual {format_}, packed in a way that is not read")
-    return picture, exif_orientation(picture.info.get("exif")) if orientation is None else orientation
+    return image, exif_orientation(image.info.get("exif")) if orientation is None else orientation
 
 
-def _colors(picture: Image.Image, name: str) -> Image.Image:
+def _colors(image: Image.Image, name: str) -> Image.Image:
     """Returns 8-bit sRGB of a picture of any mode that the five formats have."""
-    profile = picture.info.get("icc_profile") or b""
-    if picture.mode == "I;16":
-        return _of_deep_grey(picture, profile)
-    is_transparent = "A" in picture.getbands() or "transparency" in picture.info
-    if picture.mode in ("1", "L", "LA"):
-        picture = picture.convert("LA" if is_transparent else "L")
-        grey, alpha = picture.getchannel("L"), picture.getchannel("A") if is_transparent else None
+    profile = image.info.get("icc_profile") or b""
+    if image.mode == "I;16":
+        return _of_deep_grey(image, profile)
+    is_transparent = "A" in image.getbands() or "transparency" in image.info
+    if image.mode in ("1", "L", "LA"):
+        image = image.convert("LA" if is_transparent else "L")
+        grey, alpha = image.getchannel("L"), image.getchannel("A") if is_transparent else None
         ramp = _grey_ramp(profile)
         colors = Image.merge("RGB", [grey if ramp is None else grey.point(ramp[:, i].tolist()) for i in range(3)])
-    elif picture.mode in ("P", "PA", "RGB", "RGBA"):
+    elif image.mode in ("P", "PA", "RGB", "RGBA"):
         mode = "RGBA" if is_transparent else "RGB"
-        picture = picture if picture.mode == mode and "transparency" not in picture.info else picture.convert(mode)
+        image = image if image.mode == mode and "transparency" not in image.info else image.convert(mode)
         transform = _transform(profile, "RGB")
         if transform is None:
-            return picture
-        alpha = picture.getchannel("A") if is_transparent else None
-        colors = ImageCms.applyTransform(picture.convert("RGB"), transform)
-    elif picture.mode == "CMYK":
+            return image
+        alpha = image.getchannel("A") if is_transparent else None
+        colors = ImageCms.applyTransform(image.convert("RGB"), transform)
+    elif image.mode == "CMYK":
         alpha, transform = None, _transform(profile, "CMYK")
-        colors = picture.convert("RGB") if transform is None else ImageCms.applyTransform(picture, transform)
+        colors = image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform)
     else:
-        raise DataError(f"{name} is an unusual picture, of the mode {picture.mode}")
+        raise DataError(f"{name} is an unusual picture, of the mode {image.mode}")
     if colors is None:
         raise ValueError("littleCMS gave no picture")
     if alpha is not None:
@@ -177,14 +177,14 @@ def _colors(picture: Image.Image, name: str) -> Image.Image:
     return colors
 
 
-def _of_deep_grey(picture: Image.Image, profile: bytes) -> Image.Image:
+def _of_deep_grey(image: Image.Image, profile: bytes) -> Image.Image:
     """Returns grey of 16 bits in eight, through a table with an entry for every value."""
-    deep = np.asarray(picture)
+    deep = np.asarray(image)
     levels = np.arange(65536) / 257.0
     ramp = _grey_ramp(profile)
     columns = [levels if ramp is None else np.interp(levels, np.arange(256), ramp[:, i]) for i in range(3)]
     channels = [np.rint(column).astype(np.uint8)[deep] for column in columns]
-    transparent = picture.info.get("transparency")
+    transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         channels.append(np.where(deep == transparent, 0, 255).astype(np.uint8))
     return Image.merge("RGB" if len(channels) == 3 else "RGBA", [Image.fromarray(channel) for channel in channels])

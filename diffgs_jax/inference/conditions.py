@@ -12,11 +12,11 @@ from diffgs_jax.data import load_views
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Cameras, condition_camera, turn_to_azimuth_zero
 from diffgs_jax.inference.options import InputOptions
-from diffgs_jax.interop import isolate_object, load_picture
+from diffgs_jax.interop import isolate_object, load_framed
 from diffgs_jax.models import family
 
 
-class Condition(NamedTuple):
+class PosedImages(NamedTuple):
     """Posed images of one object.
 
     Attributes:
@@ -32,7 +32,7 @@ def show_image(
     source: str | os.PathLike[str] | np.ndarray,
     config: TrainConfig,
     inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
-) -> Condition:
+) -> PosedImages:
     """Makes one condition view of an image without a pose.
 
     Args:
@@ -50,7 +50,7 @@ def show_image(
     ratio = inputs.foreground_ratio
     if ratio == "model":
         ratio = None if inputs.matting == "keep" else config.sampling.foreground_ratio
-    picture = load_picture(
+    image = load_framed(
         source,
         resolution=config.data.resolution,
         foreground_ratio=ratio,
@@ -59,14 +59,14 @@ def show_image(
         matting=inputs.matting,
         matting_model=inputs.matting_model,
     )
-    return Condition(picture.image[None], condition_camera(config.rig, inputs.elevation))
+    return PosedImages(image.image[None], condition_camera(config.rig, inputs.elevation))
 
 
 def read_posed_images(
     path: str | os.PathLike[str],
     config: TrainConfig,
     inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
-) -> Condition:
+) -> PosedImages:
     """Makes condition views of the posed images that a `transforms.json` lists.
 
     The file is as instant-ngp, nerfstudio and Blender scripts write it: `frames` with `file_path` and
@@ -106,4 +106,4 @@ def read_posed_images(
     least, most = family(config.model).requirements(config.model).condition_views
     if not least <= len(images) <= most:
         raise UserError(f"{path} has {len(images)} images; this model is shown {least} to {most}")
-    return Condition(images, Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics)))
+    return PosedImages(images, Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics)))

@@ -17,7 +17,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.files import model_sha256
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
 from diffgs_jax.inference.compile_cache import use_compile_cache
-from diffgs_jax.inference.conditions import Condition, read_posed_images, show_image
+from diffgs_jax.inference.conditions import PosedImages, read_posed_images, show_image
 from diffgs_jax.inference.options import InputOptions, SamplingOptions, check_options
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Request, Requirements, Sampling, family
@@ -25,9 +25,9 @@ from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Request, Re
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
 """The checkpoint that comes with the package."""
 
-ImageSource = str | os.PathLike[str] | np.ndarray | Condition
+ImageSource = str | os.PathLike[str] | np.ndarray | PosedImages
 """Path of an image; pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1]; the path of a `transforms.json` that lists
-posed images (see `diffgs_jax.inference.conditions`); or a `Condition`."""
+posed images (see `diffgs_jax.inference.conditions`); or a `PosedImages`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,16 +137,16 @@ class Pipeline:
         keys = jax.numpy.stack([jax.random.key(seed) for seed in seeds])
         return family(self.config.model).generate(self.config.model, self.params, self.frozen, request, settings, keys)
 
-    def prepare(self, image: ImageSource, inputs: InputOptions = InputOptions()) -> Condition:  # noqa: B008 (frozen)
+    def prepare(self, image: ImageSource, inputs: InputOptions = InputOptions()) -> PosedImages:  # noqa: B008 (frozen)
         """Returns what the model would be shown: the object alone, framed as in training."""
-        if isinstance(image, Condition):
+        if isinstance(image, PosedImages):
             return image
         if not isinstance(image, np.ndarray) and pathlib.Path(image).suffix.lower() == ".json":
             return read_posed_images(image, self.config, inputs)
         return show_image(image, self.config, inputs)
 
     def request(
-        self, given: Condition | None, inputs: InputOptions, sampling: SamplingOptions, *, count: int = 1
+        self, given: PosedImages | None, inputs: InputOptions, sampling: SamplingOptions, *, count: int = 1
     ) -> Request:
         """Returns what the model is asked for: `count` things, of what is given or of nothing."""
         domain = np.full(count, OBJECT, np.int32)

@@ -2,10 +2,10 @@ from .cleaning import Box, Sphere, check_cleaning, clean_gaussians
 from .contact_sheet import write_contact_sheet
 from .depth_maps import depth_colors, normal_colors, normals_from_depth
 from .files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
+from .framing import FramedImage, frame_object, load_framed
+from .image_files import IMAGE_SUFFIXES, read_image
 from .image_grid import square_grid, tile_images, to_bytes, write_image
 from .matting import Matting, check_matting, isolate_object
-from .picture_files import PICTURE_SUFFIXES, read_picture
-from .pictures import Picture, frame_object, load_picture
 from .ply import read_ply, write_ply
 from .splat import read_splat, write_splat
 from .spz import read_spz, write_spz
@@ -14,12 +14,12 @@ from .turntable import Shown, check_turntable, render_turntable
 from .video import VIDEO_SUFFIXES, check_video, write_video
 
 __all__ = [
-    "PICTURE_SUFFIXES",
+    "IMAGE_SUFFIXES",
     "SPLAT_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Box",
     "Matting",
-    "Picture",
+    "FramedImage",
     "Shown",
     "Sphere",
     "check_cleaning",
@@ -30,11 +30,11 @@ __all__ = [
     "depth_colors",
     "frame_object",
     "isolate_object",
-    "load_picture",
+    "load_framed",
     "normal_colors",
     "normals_from_depth",
     "read_gaussians",
-    "read_picture",
+    "read_image",
     "read_ply",
     "read_splat",
     "read_spz",

@@ -62,19 +62,19 @@ def render_turntable(
     azimuths = np.arange(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE) * 360.0 / frames
     behind = np.broadcast_to(np.asarray(background, np.float32), 3)
     cameras = orbit(azimuths, elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
-    pictures, alphas, depths = [], [], []
+    images, alphas, depths = [], [], []
     for start in range(0, frames, _FRAMES_AT_ONCE):
         turn = Cameras(*(jnp.asarray(leaf[start : start + _FRAMES_AT_ONCE]) for leaf in cameras))
-        picture, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size)
+        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size)
         if shows == "color":
-            pictures.append(np.asarray(picture))
+            images.append(np.asarray(image))
         else:
             alphas.append(np.asarray(alpha))
             depths.append(np.asarray(depth))
         if progress is not None:
             progress(min(_FRAMES_AT_ONCE, frames - start))
     if shows == "color":
-        return np.concatenate(pictures)[:frames]
+        return np.concatenate(images)[:frames]
     alphas, depths = np.concatenate(alphas)[:frames], np.concatenate(depths)[:frames]
     if shows == "depth":
         colors = depth_colors(depths, alphas)

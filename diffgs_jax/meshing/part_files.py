@@ -93,13 +93,13 @@ class _Folder:
         raise FileNotFoundError(name)
 
 
-def _part(mesh: Any, pose: np.ndarray, pictures: dict[str, Image.Image]) -> MeshFilePart:
+def _part(mesh: Any, pose: np.ndarray, images: dict[str, Image.Image]) -> MeshFilePart:
     visual, faces = mesh.visual, np.asarray(mesh.faces)
     vertices, normals = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.vertex_normals, np.float64)
     vertices = vertices @ pose[:3, :3].T + pose[:3, 3]
     normals = normals @ np.linalg.inv(pose[:3, :3])
     own = _vertex_colors(mesh)
-    color, texture = _material(visual, pictures, colored=own is not None)
+    color, texture = _material(visual, images, colored=own is not None)
     uv = getattr(visual, "uv", None)
     if uv is None or len(uv) != len(vertices):
         uv, texture = np.zeros((len(vertices), 2)), None
@@ -140,7 +140,7 @@ def _vertex_colors(mesh: Any) -> np.ndarray | None:
 
 
 def _material(
-    visual: Any, pictures: dict[str, Image.Image], *, colored: bool
+    visual: Any, images: dict[str, Image.Image], *, colored: bool
 ) -> tuple[tuple[float, ...], UInt8[np.ndarray, "h w 4"] | None]:
     """Returns RGBA and texture of a trimesh visual; `colored` says that its vertices have colours."""
     material = getattr(visual, "material", None)
@@ -148,7 +148,7 @@ def _material(
         return _GREY, None
     image = getattr(material, "image", None)
     if image is not None and "file_path" in image.info:
-        image = pictures[image.info["file_path"]]
+        image = images[image.info["file_path"]]
     elif colored:
         image = None  # one that trimesh made up, in the grey of what has no material
     texture = None if image is None else shrunk_texture(image)

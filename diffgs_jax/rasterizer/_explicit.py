@@ -17,7 +17,7 @@ from jaxtyping import Array
 from diffgs_jax.geometry import Cameras, Gaussians
 
 
-class Layout(NamedTuple):
+class ImageLayout(NamedTuple):
     """How the images of a call lie on a mesh.
 
     Attributes:
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     cameras: PartitionSpec
 
 
-def explicit_layout(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None) -> Layout | None:
+def explicit_layout(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None) -> ImageLayout | None:
     """Returns how arrays are split over explicit mesh axes; None where none is.
 
     Args:
@@ -52,12 +52,12 @@ def explicit_layout(gaussians: Gaussians, cameras: Cameras, features: Array | np
         axes = next((axes for axes in found if axes is not None and taken.isdisjoint(_names(axes))), None)
         taken.update(_names(axes))
         lead.append(axes)
-    return Layout(split[0].mesh, PartitionSpec(*lead[:batch]), PartitionSpec(*lead))
+    return ImageLayout(split[0].mesh, PartitionSpec(*lead[:batch]), PartitionSpec(*lead))
 
 
 def draw_split(
     draw: Callable,
-    layout: Layout,
+    layout: ImageLayout,
     gaussians: Gaussians,
     cameras: Cameras,
     background: float | Array | np.ndarray,
@@ -76,10 +76,10 @@ def draw_split(
     behind = jnp.asarray(background)
     specs = (layout.gaussians, layout.cameras, layout.cameras if behind.ndim > 1 else PartitionSpec(), layout.gaussians)
     mapped = jax.shard_map(draw, mesh=layout.mesh, in_specs=specs, out_specs=layout.cameras, check_vma=False)
-    return mapped(*place((gaussians, cameras, behind, features), specs, layout.mesh))
+    return mapped(*split_over((gaussians, cameras, behind, features), specs, layout.mesh))
 
 
-def place(arrays: Sequence[Any], specs: Sequence[PartitionSpec], mesh: AbstractMesh) -> list[Any]:
+def split_over(arrays: Sequence[Any], specs: Sequence[PartitionSpec], mesh: AbstractMesh) -> list[Any]:
     """Returns trees of arrays, split over explicit mesh axes.
 
     Args:

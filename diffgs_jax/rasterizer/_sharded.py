@@ -9,7 +9,7 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Float
 
 from diffgs_jax.geometry import Cameras, Gaussians
-from diffgs_jax.rasterizer._explicit import place
+from diffgs_jax.rasterizer._explicit import split_over
 from diffgs_jax.rasterizer.rendering import Rendering, render
 
 
@@ -47,4 +47,4 @@ def render_sharded(
 
     mapped = jax.shard_map(part, in_specs=specs, out_specs=split, check_vma=False)
     arrays = jax.tree.map(jnp.asarray, (gaussians, cameras, behind, features))
-    return mapped(*(arrays if kinds == {AxisType.Auto} else place(arrays, specs, mesh)))
+    return mapped(*(arrays if kinds == {AxisType.Auto} else split_over(arrays, specs, mesh)))

@@ -16,7 +16,7 @@ from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import condition_camera
-from diffgs_jax.inference import Condition, InputOptions, Pipeline, SamplingOptions, load
+from diffgs_jax.inference import PosedImages, InputOptions, Pipeline, SamplingOptions, load
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
 from diffgs_jax.sample import main
 
@@ -73,7 +73,7 @@ def test_the_condition_view_is_the_framed_picture(pipeline, picture):
 
 
 def test_cameras_are_the_rigs():
-    given = Condition(np.zeros((1, 8, 8, 3), np.float32), condition_camera(TINY.rig))
+    given = PosedImages(np.zeros((1, 8, 8, 3), np.float32), condition_camera(TINY.rig))
     request = Pipeline(TINY, {}).request(given, InputOptions(), SamplingOptions())
     poses = [request.condition.cameras.camera_to_world[0], request.cameras.camera_to_world[0]]
     centers = np.concatenate(poses)[:, :3, 3]

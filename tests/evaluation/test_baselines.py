@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffgs_jax.evaluation import Picture, billboard, copied_view, mean_view
+from diffgs_jax.evaluation import ViewImages, billboard, copied_view, mean_view
 from diffgs_jax.geometry import Cameras, orbit
 
 see = jax.jit(billboard)
@@ -15,7 +15,7 @@ def condition_and_camera(azimuth=0.0, size=24):
     alpha[:, :, :5] = 0.0
     color = random.uniform(size=(1, size, size, 3)).astype(np.float32)
     image = color * alpha[..., None] + 1.0 - alpha[..., None]
-    return Picture(image, alpha), orbit(np.array([azimuth]), elevation_degrees=0.0)
+    return ViewImages(image, alpha), orbit(np.array([azimuth]), elevation_degrees=0.0)
 
 
 def targets(azimuths, elevation=0.0):
@@ -59,7 +59,7 @@ def test_billboard_puts_a_point_of_the_plane_where_a_pinhole_camera_sees_it():
     row, column = pixel(camera.camera_to_world[0], camera.intrinsics[0])
     alpha = np.exp(-((grid[:, None] - row) ** 2 + (grid[None, :] - column) ** 2) / (2 * 0.015**2))
     alpha = alpha[None].astype(np.float32)
-    seen = see(Picture(np.ones((1, size, size, 3), np.float32), alpha), camera, target)
+    seen = see(ViewImages(np.ones((1, size, size, 3), np.float32), alpha), camera, target)
     mass = np.asarray(seen.alpha)[0, 0]
     found = (mass.sum(1) @ grid / mass.sum(), mass.sum(0) @ grid / mass.sum())
     expected = pixel(target.camera_to_world[0, 0], target.intrinsics[0, 0])

@@ -50,7 +50,7 @@ def oracle(items, calls=None):
 
     def views(made, cameras):
         seen = shoot(made, cameras)
-        return evaluation.Picture(seen.image, seen.alpha)
+        return evaluation.ViewImages(seen.image, seen.alpha)
 
     return evaluation.Predictor(gaussians, views)
 
@@ -109,11 +109,11 @@ def test_scores_do_not_depend_on_the_batch_size():
     def paint(cases):  # something that differs from object to object and from view to view
         grey = np.asarray(cases.target_cameras.camera_to_world)[..., 0, 3, None, None] / 6 + 0.5
         alpha = np.broadcast_to(grey, (*grey.shape[:2], SIZE, SIZE))
-        return evaluation.Picture(np.broadcast_to(grey[..., None], (*alpha.shape, 3)), alpha)
+        return evaluation.ViewImages(np.broadcast_to(grey[..., None], (*alpha.shape, 3)), alpha)
 
     items = objects()
-    one = evaluation.evaluate_pictures(paint, items, evaluation.ProtocolConfig(batch_size=1))
-    two = evaluation.evaluate_pictures(paint, items, evaluation.ProtocolConfig(batch_size=2))
+    one = evaluation.evaluate_views(paint, items, evaluation.ProtocolConfig(batch_size=1))
+    two = evaluation.evaluate_views(paint, items, evaluation.ProtocolConfig(batch_size=2))
     for name in one.scores:
         for a, b in zip(one.scores[name], two.scores[name], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
@@ -134,9 +134,9 @@ def test_lpips_is_scored_where_it_is_asked_for(monkeypatch):
     assert evaluation.mean_scores(result.scores)["lpips_vgg"] < 1e-3
 
     def paint(cases):
-        return evaluation.Picture(jnp.full_like(cases.target_images, 0.5), jnp.asarray(cases.target_alphas))
+        return evaluation.ViewImages(jnp.full_like(cases.target_images, 0.5), jnp.asarray(cases.target_alphas))
 
-    grey_row = evaluation.evaluate_pictures(paint, items, config)
+    grey_row = evaluation.evaluate_views(paint, items, config)
     grey = grey_row.scores
     for item, values in zip(items, grey["lpips_vgg"], strict=True):
         truth = np.delete(item.images, item.condition, axis=0)

@@ -61,9 +61,9 @@ def test_scenes_are_scored_without_boxes_and_silhouettes(store):
 
     def paint(cases):
         image, alpha = cases.target_images, np.ones(cases.target_images.shape[:-1], np.float32)
-        return evaluation.Picture(image, alpha, cases.target_depths * np.float32(1.1))
+        return evaluation.ViewImages(image, alpha, cases.target_depths * np.float32(1.1))
 
-    row = evaluation.evaluate_pictures(paint, scenes, evaluation.ProtocolConfig())
+    row = evaluation.evaluate_views(paint, scenes, evaluation.ProtocolConfig())
     means = evaluation.mean_scores(row.scores)
     assert set(means) == {"psnr", "ssim", "depth_error", "consistency"}
     assert means["psnr"] == evaluation.PSNR_LIMIT and means["depth_error"] == pytest.approx(0.1, rel=1e-3)

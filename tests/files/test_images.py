@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from diffgs_jax.data.images import decode_premultiplied
-from diffgs_jax.datasets._pictures import decode_mask, decode_picture
+from diffgs_jax.datasets._images import decode_mask, decode_pixels
 from diffgs_jax.errors import DataError
 from diffgs_jax.files.images import decode_image, image_size, open_image
-from diffgs_jax.interop import read_picture
+from diffgs_jax.interop import read_image
 
 DRAW = np.random.default_rng(0)
 COLORS = DRAW.integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -97,7 +97,7 @@ def test_a_profile_of_colours_becomes_srgb(kind):
     assert np.abs(expected - pixels).max() > 20
     for found in (
         np.asarray(decode_image(stored, "x")),
-        decode_picture(stored, "x", upright=True),
+        decode_pixels(stored, "x", upright=True),
         decode_premultiplied(stored)[..., :3],
     ):
         apart = np.abs(found - expected)
@@ -198,8 +198,8 @@ def test_every_reader_turns_a_picture_upright(tmp_path, kind, orientation):
     expected = TURNS[orientation](pixels).astype(int)
     (tmp_path / "a").write_bytes(stored)
     for found in (
-        read_picture(tmp_path / "a")[..., :3],
-        decode_picture(stored, "x", upright=True),
+        read_image(tmp_path / "a")[..., :3],
+        decode_pixels(stored, "x", upright=True),
         np.asarray(decode_image(stored, "x")),
     ):
         np.testing.assert_allclose(found, expected, atol=2)
@@ -208,7 +208,7 @@ def test_every_reader_turns_a_picture_upright(tmp_path, kind, orientation):
         np.testing.assert_allclose(theirs, expected, atol=2)
     assert image_size(stored, "x") == expected.shape[1::-1]
     assert image_size(stored, "x", upright=False) == (32, 24)
-    np.testing.assert_allclose(decode_picture(stored, "x", upright=False), pixels, atol=2)
+    np.testing.assert_allclose(decode_pixels(stored, "x", upright=False), pixels, atol=2)
     square = encoded(pixels[:, :24], kind, exif=exif, **options)
     np.testing.assert_allclose(decode_premultiplied(square)[..., :3], TURNS[orientation](pixels[:, :24]), atol=2)
     np.testing.assert_allclose(decode_mask(stored, "x", upright=True), expected[..., 0] * (255 / 220), atol=3)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.interop import _matting_networks, isolate_object, load_picture
+from diffgs_jax.interop import _matting_networks, isolate_object, load_framed
 
 # A 1×1 convolution of weights (1, −1, 0), from [1, 3, 64, 64] to [1, 1, 64, 64], written by the onnx package.
 RED_LESS_GREEN = base64.b64decode(
@@ -42,7 +42,7 @@ def test_an_isnet_file_finds_the_object(network, matting):
     inside = found[..., 3] > 0.9
     colours = found[inside][:, :3] / found[inside][:, 3:]
     np.testing.assert_allclose(colours, np.broadcast_to(np.asarray([230, 20, 10]) / 255, colours.shape), rtol=1e-5)
-    picture = load_picture(pixels, resolution=64, matting=matting, matting_model=network)
+    picture = load_framed(pixels, resolution=64, matting=matting, matting_model=network)
     assert np.ptp(np.flatnonzero(picture.alpha.max(axis=0) > 0.5)) + 1 == pytest.approx(
         0.72 * 64, abs=3
     )  # its edge is soft

@@ -13,7 +13,7 @@ from diffgs_jax.config import TrainConfig
 from diffgs_jax.data import DataConfig
 from diffgs_jax.geometry import Gaussians, ObjectRig, Views, orbit
 from diffgs_jax.inference.pipeline import Pipeline, Result
-from diffgs_jax.interop import load_picture
+from diffgs_jax.interop import load_framed
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.viewing import assets
 
@@ -43,7 +43,7 @@ class FakePipeline(Pipeline):
     def __call__(self, image, *, inputs, sampling, on_step=None):
         seed, steps = sampling.seed, sampling.steps or 2
         if not isinstance(image, np.ndarray):
-            load_picture(image, resolution=32)
+            load_framed(image, resolution=32)
         self.calls.append((inputs, sampling))
         pause = self.seconds / steps
         for step in range(steps + 1):

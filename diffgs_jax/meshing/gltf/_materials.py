@@ -16,7 +16,7 @@ from PIL import Image
 from diffgs_jax.errors import DataError
 from diffgs_jax.meshing.color import linear_to_srgb, srgb_to_linear
 from diffgs_jax.meshing.gltf._document import Document, extension, item, numbers
-from diffgs_jax.meshing.gltf._textures import Placed, TextureReader, unmirrored
+from diffgs_jax.meshing.gltf._textures import PlacedTexture, TextureReader, unmirrored
 
 AlphaMode = Literal["OPAQUE", "MASK", "BLEND"]
 _DIELECTRIC = 0.04
@@ -36,7 +36,7 @@ class Look(NamedTuple):
     """
 
     factor: Float[np.ndarray, "4"]
-    texture: Placed | None
+    texture: PlacedTexture | None
     emitted: Float[np.ndarray, "3"]
     alpha_mode: AlphaMode
     cutoff: float
@@ -99,7 +99,9 @@ def _with_emission(look: Look, material: dict[str, Any], textures: TextureReader
     return look._replace(factor=np.append(np.ones(3), look.factor[3]), texture=whole, vertex_colors="refuse")
 
 
-def _base_of_glossy(glossy: dict[str, Any], textures: TextureReader, name: str) -> tuple[np.ndarray, Placed | None]:
+def _base_of_glossy(
+    glossy: dict[str, Any], textures: TextureReader, name: str
+) -> tuple[np.ndarray, PlacedTexture | None]:
     """Returns factor and texture of the base colour: what is matt, and what is metal."""
     diffuse = np.asarray(numbers(glossy.get("diffuseFactor"), (1.0, 1.0, 1.0, 1.0)))
     specular = np.asarray(numbers(glossy.get("specularFactor"), (1.0, 1.0, 1.0)))
@@ -133,13 +135,13 @@ def _base_color(diffuse: np.ndarray, specular: np.ndarray) -> np.ndarray:
     return np.clip(matt + (shine - matt) * metal**2, 0.0, 1.0)
 
 
-def _shape(*textures: Placed | None) -> tuple[int, int]:
+def _shape(*textures: PlacedTexture | None) -> tuple[int, int]:
     """Returns the height and width that no texture is larger than."""
     shapes = [texture.pixels.shape for texture in textures if texture is not None]
     return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
 
 
-def _resized(texture: Placed | None, shape: tuple[int, int]) -> Float[np.ndarray, "h w 4"]:
+def _resized(texture: PlacedTexture | None, shape: tuple[int, int]) -> Float[np.ndarray, "h w 4"]:
     """Returns a texture's values in [0, 1] at another size; white where there is none."""
     if texture is None:
         return np.ones((*shape, 4))

@@ -18,7 +18,7 @@ from diffgs_jax.meshing.textures import shrunk_texture
 _CLAMP, _MIRROR, _REPEAT = 33071, 33648, 10497
 
 
-class Placed(NamedTuple):
+class PlacedTexture(NamedTuple):
     """A texture as a material uses it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Placed(NamedTuple):
     transform: Float[np.ndarray, "2 3"]
     wraps: tuple[int, int]
 
-    def placed_as(self, other: "Placed") -> bool:
+    def placed_as(self, other: "PlacedTexture") -> bool:
         """Returns whether the same point of both is at the same point of the surface."""
         same = self.set == other.set and self.wraps == other.wraps
         return same and bool(np.array_equal(self.transform, other.transform))
@@ -46,7 +46,7 @@ class TextureReader:
         self._document = document
         self._images: dict[int, np.ndarray] = {}
 
-    def read(self, info: dict[str, Any] | None) -> Placed | None:
+    def read(self, info: dict[str, Any] | None) -> PlacedTexture | None:
         """Returns what a `textureInfo` refers to, or None.
 
         Raises:
@@ -63,7 +63,7 @@ class TextureReader:
         if not set(wraps) <= {_CLAMP, _MIRROR, _REPEAT}:
             raise ValueError(f"a sampler wraps like {str(wraps)[:40]}")
         texture_set = integer(moved.get("texCoord", info.get("texCoord")), 0)
-        return Placed(self._pixels(self._source(texture)), texture_set, _transform(moved), wraps)
+        return PlacedTexture(self._pixels(self._source(texture)), texture_set, _transform(moved), wraps)
 
     def _source(self, texture: dict[str, Any]) -> int:
         """Returns the number of the image to use, one that an extension gives before the plain one."""
@@ -108,7 +108,7 @@ def decode_texture(encoded: bytes, name: str) -> UInt8[np.ndarray, "h w 4"]:
         raise DataError(f"{name} is an unreadable picture: {error}") from None
 
 
-def unmirrored(texture: Placed) -> Placed:
+def unmirrored(texture: PlacedTexture) -> PlacedTexture:
     """Returns a texture that repeats, and shows what one showed that repeats mirrored."""
     pixels, transform = texture.pixels, texture.transform.copy()
     for axis, row in ((1, 0), (0, 1)):
@@ -119,7 +119,7 @@ def unmirrored(texture: Placed) -> Placed:
     return texture._replace(pixels=pixels, transform=transform, wraps=(u, v))
 
 
-def clamps(texture: Placed | None) -> tuple[bool, bool]:
+def clamps(texture: PlacedTexture | None) -> tuple[bool, bool]:
     """Returns in which directions the texture's edge goes on outside of it."""
     return (False, False) if texture is None else (texture.wraps[0] == _CLAMP, texture.wraps[1] == _CLAMP)
 

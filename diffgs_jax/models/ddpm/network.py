@@ -21,7 +21,7 @@ from diffgs_jax.models.family import Params
 from diffgs_jax.models.layers import BlockSettings, TimestepEmbedding, UNet, draw_uniform, uniform_bounds
 
 
-class Network(nnx.Module):
+class NoisePredictor(nnx.Module):
     """The network of a `DDPMConfig`. Its condition has four times the channels of full resolution (Ho et al. 2020)."""
 
     def __init__(self, config: DDPMConfig, *, rngs: nnx.Rngs):
@@ -63,8 +63,8 @@ class Network(nnx.Module):
 
 
 @functools.lru_cache(maxsize=32)
-def _graphdef(config: DDPMConfig) -> nnx.GraphDef[Network]:
-    return nnx.graphdef(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
+def _graphdef(config: DDPMConfig) -> nnx.GraphDef[NoisePredictor]:
+    return nnx.graphdef(nnx.eval_shape(lambda: NoisePredictor(config, rngs=nnx.Rngs(0))))
 
 
 def init_params(config: DDPMConfig, key: PRNGKeyArray) -> Params:
@@ -74,7 +74,7 @@ def init_params(config: DDPMConfig, key: PRNGKeyArray) -> Params:
         UserError: if the config contradicts itself.
     """
     check_network(config)
-    return draw_uniform(nnx.to_pure_dict(nnx.state(Network(config, rngs=nnx.Rngs(0)), nnx.Param)), key)
+    return draw_uniform(nnx.to_pure_dict(nnx.state(NoisePredictor(config, rngs=nnx.Rngs(0)), nnx.Param)), key)
 
 
 def param_shapes(config: DDPMConfig) -> Params:

@@ -80,7 +80,7 @@ class DomainDecoder(nnx.Module):
         return jnp.concatenate([channels, self.color_skip(patches, condition)[..., None]], axis=-1)
 
 
-class Network(nnx.Module):
+class Denoiser(nnx.Module):
     """The transformer of `NetworkConfig`."""
 
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
@@ -145,8 +145,8 @@ class Network(nnx.Module):
 
 
 @functools.lru_cache(maxsize=32)
-def _graphdef(config: NetworkConfig) -> nnx.GraphDef[Network]:
-    return nnx.graphdef(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
+def _graphdef(config: NetworkConfig) -> nnx.GraphDef[Denoiser]:
+    return nnx.graphdef(nnx.eval_shape(lambda: Denoiser(config, rngs=nnx.Rngs(0))))
 
 
 def init_params(config: DiffusionGSConfig, key: PRNGKeyArray) -> Params:
@@ -164,7 +164,7 @@ def init_params(config: DiffusionGSConfig, key: PRNGKeyArray) -> Params:
         UserError: if the config contradicts itself.
     """
     check_network(config.network)
-    return nnx.to_pure_dict(nnx.state(Network(config.network, rngs=nnx.Rngs(key)), nnx.Param))
+    return nnx.to_pure_dict(nnx.state(Denoiser(config.network, rngs=nnx.Rngs(key)), nnx.Param))
 
 
 def check_network(config: NetworkConfig) -> None:

@@ -1,4 +1,4 @@
-from .lpips import LPIPSWeights, Network, features, lpips, smallest_size
+from .lpips import LPIPSNetwork, LPIPSWeights, features, lpips, smallest_size
 from .lpips_weights import is_installed, load_lpips, save_lpips, weights_file
 from .renderings import depth_errors, perceptual_distance, rendering_losses
 from .ssim import SSIM_WINDOW, ssim, ssim_map
@@ -7,7 +7,7 @@ from .weighting import Ramp, TermWeights, min_snr_weights, ramp_factor, signal_w
 __all__ = [
     "SSIM_WINDOW",
     "LPIPSWeights",
-    "Network",
+    "LPIPSNetwork",
     "Ramp",
     "TermWeights",
     "depth_errors",

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from diffgs_jax.errors import UserError
 
-Network = Literal[
+LPIPSNetwork = Literal[
     "vgg",  # VGG16: the better loss
     "alex",  # AlexNet: the better metric, and ten times cheaper
 ]
@@ -26,7 +26,7 @@ each depth compared. The number of convolutions tells the networks apart."""
 # A layer is (stride, padding) of the next convolution with its ReLU, "pool", or "tap" where features are compared.
 _Layer = tuple[int, int] | Literal["pool", "tap"]
 _CONVOLUTION = (1, 1)
-_LAYERS: dict[Network, tuple[_Layer, ...]] = {
+_LAYERS: dict[LPIPSNetwork, tuple[_Layer, ...]] = {
     "vgg": (
         *(_CONVOLUTION, _CONVOLUTION, "tap", "pool") * 2,
         *(_CONVOLUTION, _CONVOLUTION, _CONVOLUTION, "tap", "pool") * 2,
@@ -34,8 +34,8 @@ _LAYERS: dict[Network, tuple[_Layer, ...]] = {
     ),
     "alex": ((4, 2), "tap", "pool", (1, 2), "tap", "pool", *(_CONVOLUTION, "tap") * 3),
 }
-_POOL_WINDOWS: dict[Network, int] = {"vgg": 2, "alex": 3}  # their stride is 2
-_SMALLEST_SIZES: dict[Network, int] = {"vgg": 16, "alex": 31}
+_POOL_WINDOWS: dict[LPIPSNetwork, int] = {"vgg": 2, "alex": 3}  # their stride is 2
+_SMALLEST_SIZES: dict[LPIPSNetwork, int] = {"vgg": 16, "alex": 31}
 
 # Mean and standard deviation of ImageNet's pictures after 2·image − 1, as the published code rounds them.
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
@@ -43,7 +43,7 @@ _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 _EPSILON = 1e-10
 
 
-def smallest_size(network: Network) -> int:
+def smallest_size(network: LPIPSNetwork) -> int:
     """Returns the height and width, pixels, below which nothing would be left at the network's last depth."""
     return _SMALLEST_SIZES[network]
 
@@ -112,7 +112,7 @@ def features(
     return taps
 
 
-def _network(kernels: Sequence[Any]) -> Network:
+def _network(kernels: Sequence[Any]) -> LPIPSNetwork:
     return "vgg" if len(kernels) == 13 else "alex"
 
 

@@ -10,28 +10,28 @@ import numpy as np
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import CACHE_VARIABLE, arrays_sha256, cache_folder, make_folder, written_beside
-from diffgs_jax.models.losses.lpips import LPIPSWeights, Network
+from diffgs_jax.models.losses.lpips import LPIPSNetwork, LPIPSWeights
 
 FETCH_COMMAND = "python scripts/fetch_lpips.py"
 
 # Of the arrays, not of the file, whose bytes depend on the version of NumPy that wrote it.
-_PUBLISHED: dict[Network, str] = {
+_PUBLISHED: dict[LPIPSNetwork, str] = {
     "vgg": "53f82b614acf7eb5197f207f213975ca341f5ef7b069a858e7045cab0b688c10",
     "alex": "2333fcca1464fdc44f9411ffcb38dd9e7cf7d56c4c1065c29a4d0f166049625d",
 }
 
 
-def weights_file(network: Network) -> pathlib.Path:
+def weights_file(network: LPIPSNetwork) -> pathlib.Path:
     """Returns the path of a network's weights, whether they are there or not."""
     return cache_folder() / f"lpips_{network}.npz"
 
 
-def is_installed(network: Network) -> bool:
+def is_installed(network: LPIPSNetwork) -> bool:
     """Tells whether a network's weights are in the cache."""
     return weights_file(network).is_file()
 
 
-def load_lpips(network: Network) -> LPIPSWeights:
+def load_lpips(network: LPIPSNetwork) -> LPIPSWeights:
     """Reads a network's weights from the cache and checks that they are the published ones.
 
     Returns:
@@ -59,7 +59,7 @@ def load_lpips(network: Network) -> LPIPSWeights:
     return weights
 
 
-def save_lpips(network: Network, weights: LPIPSWeights) -> pathlib.Path:
+def save_lpips(network: LPIPSNetwork, weights: LPIPSWeights) -> pathlib.Path:
     """Writes a network's weights to the cache, whole or not at all, and returns the file's path.
 
     Raises:

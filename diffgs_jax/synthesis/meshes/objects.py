@@ -108,9 +108,7 @@ def render_object(source: MeshSource, settings: RenderSettings, renderer: Render
         pictures[empty] = renderer.render(parts, chosen)
     else:
         raise DataError(f"{source.path} shows nothing from most viewpoints")
-    images = [
-        encode_webp(picture, quality=settings.quality, alpha_quality=settings.alpha_quality) for picture in pictures
-    ]
+    images = [encode_webp(image, quality=settings.quality, alpha_quality=settings.alpha_quality) for image in pictures]
     credits = {key: getattr(source, key) for key in ("caption", "name", "creator", "license", "source")}
     maps = _maps(parts, cameras, settings, renderer)
     record = Record(uid=source.uid, domain="object", images=images, cameras=cameras, maps=maps, **credits)

@@ -43,9 +43,9 @@ def write_store_sheet(
         words = f"{record.uid} ({side}) {record.caption or record.name}"
         draw.text((_GAP, top), words.encode("latin-1", "replace").decode("latin-1"), (40, 40, 40), font)
         selection = np.linspace(0, len(record.images) - 1, min(views, len(record.images))).round().astype(int)
-        for place, picture in enumerate(decode_views(record, tile, selection.tolist())):
+        for place, image in enumerate(decode_views(record, tile, selection.tolist())):
             # Premultiplied, so on white by adding what is transparent.
-            on_white = picture[..., :3] + (255 - picture[..., 3:])
+            on_white = image[..., :3] + (255 - image[..., 3:])
             sheet.paste(Image.fromarray(on_white), (_GAP + place * (tile + _GAP), top + _LABEL))
     with written_beside(file) as beside:
         sheet.save(beside)

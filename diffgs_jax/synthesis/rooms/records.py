@@ -122,7 +122,7 @@ def render_room(plan: RoomPlan, furniture: list[Furniture], settings: RoomSettin
     record = Record(
         uid=plan.uid,
         domain="scene",
-        images=[encode_webp(picture, quality=settings.quality) for picture in pictures],
+        images=[encode_webp(image, quality=settings.quality) for image in pictures],
         cameras=room.cameras,
         maps=maps,
         caption=f"{room.layout.kind} with {', '.join(names)}",
@@ -160,6 +160,6 @@ def _renderer(process: int, size: int) -> Renderer:
     return open_renderer(size)
 
 
-def describe(settings: RoomSettings) -> dict[str, Any]:
+def describe_settings(settings: RoomSettings) -> dict[str, Any]:
     """Returns what a dataset's index says of how its rooms were made."""
     return {"program": "diffgs_jax rooms", "units": "metres", "up": "z", **dataclasses.asdict(settings)}

@@ -57,7 +57,7 @@ def build_shell(layout: Layout, random: np.random.Generator) -> Shell:
             else:
                 _add_window(shell, wall, one, view, curtain if random.uniform() < 0.6 else None, layout.size[2])
     _add_floor_and_ceiling(shell, layout, random)
-    _add_pictures(shell, layout, random)
+    _add_paintings(shell, layout, random)
     _add_lamps(shell, layout, random)
     return shell
 
@@ -176,16 +176,14 @@ def _add_view(shell: Shell, wall: Wall, along: float, view: Texture) -> None:
     left, right = near - half * wall.along, near + half * wall.along
     out, tall, wide = -(away - 0.3) * wall.inwards, (high - low) * _UP, 2 * half * wall.along
     lawn, sky = (0.42, 0.56, 0.25), (0.55, 0.73, 0.95)
-    pictures = [
+    images = [
         sheet(left + out + low * _UP, wide, tall, texture=view, step=30.0),
         sheet(left + low * _UP, out, tall, texture=view, step=30.0),
         sheet(right + low * _UP, out, tall, texture=view, step=30.0),
         sheet(left - 0.6 * _UP, wide, out, color=lawn, step=30.0),
         sheet(left + high * _UP, wide, out, color=sky, step=30.0),
     ]
-    shell.shining.extend(
-        picture._replace(light=np.full((*picture.positions.shape[:2], 2, 3), 1.9)) for picture in pictures
-    )
+    shell.shining.extend(image._replace(light=np.full((*image.positions.shape[:2], 2, 3), 1.9)) for image in images)
 
 
 def _add_curtains(shell: Shell, wall: Wall, window: Opening, color: np.ndarray, ceiling: float) -> None:
@@ -218,7 +216,7 @@ def _add_curtains(shell: Shell, wall: Wall, window: Opening, color: np.ndarray, 
         )
 
 
-def _add_pictures(shell: Shell, layout: Layout, random: np.random.Generator) -> None:
+def _add_paintings(shell: Shell, layout: Layout, random: np.random.Generator) -> None:
     for number, wall in enumerate(walls(layout.size)):
         for _ in range(random.integers(0, 3)):
             width, height = random.uniform(0.35, 0.9), random.uniform(0.35, 0.7)

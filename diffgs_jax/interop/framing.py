@@ -13,13 +13,13 @@ from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import FOREGROUND_RATIO
+from diffgs_jax.interop.image_files import image_array, read_image
 from diffgs_jax.interop.matting import FAINT, Matting, isolate_object
-from diffgs_jax.interop.picture_files import picture_array, read_picture
 
 _LARGEST_SIDE = 2048  # what is larger is averaged down while it still is bytes
 
 
-class Picture(NamedTuple):
+class FramedImage(NamedTuple):
     """An object in front of a plain background.
 
     Attributes:
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
     alpha: Float[np.ndarray, "h w"]
 
 
-def load_picture(
+def load_framed(
     source: str | os.PathLike[str] | np.ndarray,
     *,
     resolution: int,
@@ -40,8 +40,8 @@ def load_picture(
     smallest_side: int = 1,
     matting: Matting = "auto",
     matting_model: str | os.PathLike[str] | None = None,
-) -> Picture:
-    """Reads a picture, isolates its object and frames it: `read_picture`, `isolate_object`, `frame_object`.
+) -> FramedImage:
+    """Reads a picture, isolates its object and frames it: `read_image`, `isolate_object`, `frame_object`.
 
     Args:
         source: the path of a picture; or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
@@ -57,9 +57,9 @@ def load_picture(
         DataError: if it is not a picture, too small, empty, or its object cannot be told from its background.
     """
     if isinstance(source, np.ndarray):
-        name, pixels = "the picture", picture_array(source)
+        name, pixels = "the picture", image_array(source)
     else:
-        name, pixels = str(source), read_picture(source)
+        name, pixels = str(source), read_image(source)
     height, width = pixels.shape[:2]
     too_small = f"smaller than a patch of the model ({smallest_side}×{smallest_side}); give a larger picture"
     if min(height, width) < smallest_side:
@@ -68,7 +68,7 @@ def load_picture(
     if shrink > 1:  # averaged premultiplied, inside Pillow
         pixels = np.array(Image.fromarray(pixels).reduce(shrink))
     premultiplied = isolate_object(pixels, name=name, matting=matting, matting_model=matting_model)
-    top, bottom, left, right = bounding_box(premultiplied[..., 3])
+    top, bottom, left, right = visible_bounds(premultiplied[..., 3])
     if shrink * max(bottom - top, right - left) < smallest_side:
         raise DataError(f"the object in {name} is {right - left}×{bottom - top} pixels, {too_small}")
     return frame_object(premultiplied, resolution=resolution, foreground_ratio=foreground_ratio, background=background)
@@ -80,7 +80,7 @@ def frame_object(
     resolution: int,
     foreground_ratio: float | None = FOREGROUND_RATIO,
     background: float = 1.0,
-) -> Picture:
+) -> FramedImage:
     """Cuts out a square around the object, resizes it by averaging areas, and composites it.
 
     Recentring treats the picture as if the camera had looked straight at the object, that is, it moves the principal
@@ -103,7 +103,7 @@ def frame_object(
     else:
         if not 0 < foreground_ratio <= 1:
             raise UserError(f"the foreground ratio must be in (0, 1], not {foreground_ratio}")
-        top, bottom, left, right = bounding_box(premultiplied[..., 3])
+        top, bottom, left, right = visible_bounds(premultiplied[..., 3])
         side = max(bottom - top, right - left) / foreground_ratio
     step = side / resolution
     rows = _resampling(premultiplied.shape[0], (top + bottom - side) / 2, step, resolution)
@@ -111,10 +111,10 @@ def frame_object(
     framed = np.einsum("yh,hwc->ywc", rows, premultiplied, optimize=True)
     framed = np.clip(np.einsum("xw,ywc->yxc", columns, framed, optimize=True), 0, 1).astype(np.float32)
     alpha = framed[..., 3]
-    return Picture(np.clip(framed[..., :3] + (1 - alpha[..., None]) * np.float32(background), 0, 1), alpha)
+    return FramedImage(np.clip(framed[..., :3] + (1 - alpha[..., None]) * np.float32(background), 0, 1), alpha)
 
 
-def bounding_box(alpha: Float[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
+def visible_bounds(alpha: Float[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
     """Returns (top, bottom, left, right) of what is visible, pixels, ends excluded.
 
     Raises:

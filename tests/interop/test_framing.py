@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.interop import frame_object, isolate_object, load_picture, read_picture
+from diffgs_jax.interop import frame_object, isolate_object, load_framed, read_image
 
 HEIGHT, WIDTH = 120, 160
 CENTER, RADII = (50.0, 90.0), (30.0, 44.0)  # rows, columns; of an ellipse off the middle
@@ -47,7 +47,7 @@ def save(tmp_path, name, pixels, **options):
 @pytest.mark.parametrize("resolution", [33, 64, 200])
 def test_object_is_centred_and_fills_the_ratio(tmp_path, ratio, resolution):
     path = save(tmp_path, "a.png", cut_out())
-    picture = load_picture(path, resolution=resolution, foreground_ratio=ratio)
+    picture = load_framed(path, resolution=resolution, foreground_ratio=ratio)
     assert picture.image.shape == (resolution, resolution, 3) and picture.alpha.shape == (resolution, resolution)
     assert picture.image.dtype == picture.alpha.dtype == np.float32
     # Moments of the cover know the ellipse's centre and half-axes to a fraction of a pixel: area π a b, variance a²/4.
@@ -101,7 +101,7 @@ def test_alpha_is_used_whatever_hides_under_it(tmp_path, name):
     pixels = cut_out()
     pixels[..., :3][pixels[..., 3] == 0] = np.random.default_rng(0).integers(0, 255, (3,))
     path = save(tmp_path, name, pixels, **({"lossless": True} if name.endswith("webp") else {}))
-    premultiplied = isolate_object(read_picture(path))
+    premultiplied = isolate_object(read_image(path))
     np.testing.assert_allclose(premultiplied[..., 3], ellipse(), atol=0.05)  # what is fainter than that is dropped
     np.testing.assert_allclose(premultiplied[..., 0], premultiplied[..., 3] * 200 / 255, atol=1e-6)
 
@@ -110,7 +110,7 @@ def test_alpha_is_used_whatever_hides_under_it(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
 def test_plain_background_is_removed(tmp_path, name, background):
     path = save(tmp_path, name, on_plain(background), **({} if name.endswith("png") else {"quality": 90}))
-    premultiplied = isolate_object(read_picture(path))
+    premultiplied = isolate_object(read_image(path))
     alpha, truth = premultiplied[..., 3], ellipse()
     lossless = name.endswith("png")
     # JPEG and lossy WebP store colour at half the resolution: red on green bleeds by two pixels.
@@ -136,7 +136,7 @@ def test_dust_does_not_decide_the_frame(tmp_path):
     plain[110, 8] = 0
     for name, dusty in [("a.png", pixels), ("b.png", plain)]:
         top, bottom, left, right = box_of(
-            load_picture(save(tmp_path, name, dusty), resolution=88, foreground_ratio=0.75).alpha
+            load_framed(save(tmp_path, name, dusty), resolution=88, foreground_ratio=0.75).alpha
         )
         assert right - left == pytest.approx(66, abs=2) and abs(left + right - 88) <= 1 and abs(top + bottom - 88) <= 1
 
@@ -177,7 +177,7 @@ def test_palette(tmp_path):
     image.save(tmp_path / "a.png", transparency=0)
     with Image.open(tmp_path / "a.png") as again:
         assert again.mode == "P"
-    pixels = read_picture(tmp_path / "a.png")
+    pixels = read_image(tmp_path / "a.png")
     np.testing.assert_array_equal(pixels[..., 3], index * 255)
     assert (pixels[index == 1][:, :3] == RED).all()
 
@@ -188,7 +188,7 @@ def test_grey_with_16_bits(tmp_path):
     path = save(tmp_path, "a.png", deep)
     with Image.open(path) as again:
         assert again.mode.startswith("I")
-    pixels = read_picture(path)
+    pixels = read_image(path)
     np.testing.assert_allclose(pixels[..., 1] / 255, deep / 65535, atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(isolate_object(pixels)[..., 3], cover, atol=0.06)
 
@@ -198,7 +198,7 @@ def test_other_modes(tmp_path, mode):
     image = Image.fromarray(on_plain((255, 255, 255))).convert(mode)
     name = "a.jpg" if mode == "CMYK" else "a.png"
     image.save(tmp_path / name)
-    alpha = isolate_object(read_picture(tmp_path / name))[..., 3]
+    alpha = isolate_object(read_image(tmp_path / name))[..., 3]
     assert np.minimum(alpha, ellipse()).sum() / np.maximum(alpha, ellipse()).sum() > (0.85 if mode == "1" else 0.96)
 
 
@@ -212,7 +212,7 @@ def test_exif_orientation(tmp_path, name, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(tmp_path, name, np.ascontiguousarray(np.rot90(upright, turns)), exif=exif)
-    pixels = read_picture(path)
+    pixels = read_image(path)
     assert pixels.shape == (HEIGHT, WIDTH, 4)
     assert np.abs(pixels[..., :3].astype(int) - upright).mean() < 6
 
@@ -220,25 +220,25 @@ def test_exif_orientation(tmp_path, name, orientation):
 def test_arrays_and_files_agree(tmp_path):
     pixels = cut_out()
     path = save(tmp_path, "a.png", pixels)
-    from_file = load_picture(path, resolution=32)
+    from_file = load_framed(path, resolution=32)
     for array in (pixels, pixels.astype(np.float32) / 255):
-        for ours, theirs in zip(load_picture(array, resolution=32), from_file, strict=True):
+        for ours, theirs in zip(load_framed(array, resolution=32), from_file, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 def test_large_pictures_are_reduced_first(tmp_path):
     big = np.full((3000, 4100, 3), 255, np.uint8)
     big[500:1500, 1000:3000] = RED
-    picture = load_picture(save(tmp_path, "a.png", big), resolution=64, foreground_ratio=0.75)
+    picture = load_framed(save(tmp_path, "a.png", big), resolution=64, foreground_ratio=0.75)
     top, bottom, left, right = box_of(picture.alpha)
     assert (top, bottom, left, right) == pytest.approx((20, 44, 8, 56), abs=1)
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="none.png"):
-        load_picture(tmp_path / "none.png", resolution=8)
+        load_framed(tmp_path / "none.png", resolution=8)
     with pytest.raises(UserError, match="cannot read"):
-        load_picture(tmp_path, resolution=8)
+        load_framed(tmp_path, resolution=8)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_missing_file(tmp_path):
 def test_not_a_picture(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match="a.png") as caught:
-        load_picture(tmp_path / "a.png", resolution=8)
+        load_framed(tmp_path / "a.png", resolution=8)
     assert "\n" not in str(caught.value)
 
 
@@ -257,14 +257,14 @@ def test_truncated_and_corrupted(tmp_path, name):
     content = save(tmp_path, name, on_plain((255, 255, 255))).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=name):
-        read_picture(tmp_path / name)
+        read_image(tmp_path / name)
     draw = np.random.default_rng(0)
     for _ in range(100):
         broken = np.frombuffer(content, np.uint8).copy()
         broken[draw.integers(0, len(broken), 4)] = draw.integers(0, 256, 4)
         (tmp_path / name).write_bytes(broken.tobytes())
         try:
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
         except DataError:
             continue
 
@@ -272,39 +272,39 @@ def test_truncated_and_corrupted(tmp_path, name):
 def test_smaller_than_a_patch(tmp_path):
     path = save(tmp_path, "a.png", cut_out()[:7])
     with pytest.raises(DataError, match="160×7 pixels, smaller than a patch"):
-        load_picture(path, resolution=64, smallest_side=8)
+        load_framed(path, resolution=64, smallest_side=8)
     speck = np.zeros((64, 64, 4), np.uint8)
     speck[10:13, 20:24] = 255
     with pytest.raises(DataError, match="object in .* is 4×3 pixels, smaller than a patch"):
-        load_picture(save(tmp_path, "b.png", speck), resolution=64, smallest_side=8)
+        load_framed(save(tmp_path, "b.png", speck), resolution=64, smallest_side=8)
 
 
 def test_fully_transparent(tmp_path):
     pixels = cut_out()
     pixels[..., 3] = 0
     with pytest.raises(DataError, match="fully transparent"):
-        load_picture(save(tmp_path, "a.png", pixels), resolution=64)
+        load_framed(save(tmp_path, "a.png", pixels), resolution=64)
 
 
 def test_nothing_but_background(tmp_path):
     with pytest.raises(DataError, match="shows no object"):
-        load_picture(save(tmp_path, "a.png", np.full((64, 64, 3), 130, np.uint8)), resolution=64)
+        load_framed(save(tmp_path, "a.png", np.full((64, 64, 3), 130, np.uint8)), resolution=64)
 
 
 def test_busy_background(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
     with pytest.raises(DataError, match="busy background: give a cut-out"):
-        load_picture(save(tmp_path, "a.png", noise), resolution=64)
+        load_framed(save(tmp_path, "a.png", noise), resolution=64)
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4)), np.full((4, 4, 3), 2.0), np.zeros((4, 4, 3), np.int32)])
 def test_bad_arrays(array):
     with pytest.raises(DataError, match="as an array|as floats"):
-        load_picture(array, resolution=8)
+        load_framed(array, resolution=8)
 
 
 def test_the_example_is_usable(request):
-    picture = load_picture(request.config.rootpath / "assets" / "example.png", resolution=64, smallest_side=8)
+    picture = load_framed(request.config.rootpath / "assets" / "example.png", resolution=64, smallest_side=8)
     top, bottom, left, right = box_of(picture.alpha)
     assert max(bottom - top, right - left) == pytest.approx(0.72 * 64, abs=2)
     assert 0.15 < picture.alpha.mean() < 0.4

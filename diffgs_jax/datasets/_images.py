@@ -11,7 +11,7 @@ from diffgs_jax.errors import DataError
 from diffgs_jax.files.images import decode_image, open_image
 
 
-def decode_picture(encoded: bytes, name: str, *, upright: bool = False) -> UInt8[np.ndarray, "h w c"]:
+def decode_pixels(encoded: bytes, name: str, *, upright: bool = False) -> UInt8[np.ndarray, "h w c"]:
     """Returns RGB, or RGBA where the picture has any transparency to tell, in sRGB.
 
     Args:
@@ -40,18 +40,18 @@ def decode_mask(encoded: bytes, name: str, *, upright: bool = False) -> UInt8[np
         DataError: if it cannot be decoded.
     """
     try:
-        picture = open_image(encoded, "it", upright=upright)
+        image = open_image(encoded, "it", upright=upright)
     except DataError as error:
         raise DataError(f"{name} is an unreadable mask: {error}") from None
-    if picture.mode == "P":
-        return np.where(np.asarray(picture) > 0, 255, 0).astype(np.uint8)
-    if picture.mode != "I;16":  # grey of 16 bits stays as it is
-        picture = picture.getchannel("A") if "A" in picture.getbands() else picture.convert("L")
-    values = np.asarray(picture)
+    if image.mode == "P":
+        return np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
+    if image.mode != "I;16":  # grey of 16 bits stays as it is
+        image = image.getchannel("A") if "A" in image.getbands() else image.convert("L")
+    values = np.asarray(image)
     return np.rint(values * (255 / max(1, int(values.max(initial=0))))).astype(np.uint8)
 
 
-def encode_picture(pixels: UInt8[np.ndarray, "s s c"], quality: int) -> bytes:
+def encode_pixels(pixels: UInt8[np.ndarray, "s s c"], quality: int) -> bytes:
     """Returns a JPEG file of RGB, or a WebP file of RGBA with its alpha kept exactly."""
     if pixels.shape[-1] == 4:
         return encode_webp(pixels, quality=quality)

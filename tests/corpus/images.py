@@ -10,10 +10,10 @@ from PIL import Image
 from table import Reader
 
 from diffgs_jax.data.images import decode_premultiplied
-from diffgs_jax.datasets._pictures import decode_mask
+from diffgs_jax.datasets._images import decode_mask
 from diffgs_jax.files import read_regular
 from diffgs_jax.files.images import IMAGE_BYTES
-from diffgs_jax.interop import read_picture
+from diffgs_jax.interop import read_image
 
 
 def some_pixels(channels: int = 3, size: int = 24) -> np.ndarray:
@@ -71,7 +71,7 @@ def png() -> Reader:
         data = pathlib.Path(path).read_bytes()
         return None if b"eXIf" in data or data[16:20] == b"\0\0\x1f\x40" else opencv(path)
 
-    return Reader("png", seeds, read_picture, reference, giants)
+    return Reader("png", seeds, read_image, reference, giants)
 
 
 def jpeg() -> Reader:
@@ -84,7 +84,7 @@ def jpeg() -> Reader:
             seed("progressive, turned", ".jpg", encoded(pixels, "JPEG", progressive=True, exif=exif)),
         ]
 
-    return Reader("jpeg", seeds, read_picture, opencv, atol=3, share=0.02)
+    return Reader("jpeg", seeds, read_image, opencv, atol=3, share=0.02)
 
 
 def webp() -> Reader:
@@ -94,7 +94,7 @@ def webp() -> Reader:
             seed("lossless", ".webp", encoded(some_pixels(), "WEBP", lossless=True)),
         ]
 
-    return Reader("webp", seeds, read_picture, opencv, atol=3, share=0.02)
+    return Reader("webp", seeds, read_image, opencv, atol=3, share=0.02)
 
 
 def gif() -> Reader:
@@ -102,14 +102,14 @@ def gif() -> Reader:
         frames = [Image.fromarray(some_pixels(size=size)).quantize(8) for size in (24, 20)]
         return [seed("two pictures", ".gif", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))]
 
-    return Reader("gif", seeds, read_picture)
+    return Reader("gif", seeds, read_image)
 
 
 def bmp() -> Reader:
     def seeds() -> list[Seed]:
         return [seed("colours", ".bmp", encoded(some_pixels(), "BMP"))]
 
-    return Reader("bmp", seeds, read_picture, opencv)
+    return Reader("bmp", seeds, read_image, opencv)
 
 
 def views() -> Reader:

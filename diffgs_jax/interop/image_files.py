@@ -9,14 +9,14 @@ from diffgs_jax.errors import DataError
 from diffgs_jax.files import read_regular, shown
 from diffgs_jax.files.images import IMAGE_BYTES, decode_image
 
-PICTURE_SUFFIXES = (
+IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".psd", ".svg", ".jxl", ".ico"),  # refused, each by name
 )
 """What a folder's pictures are told by, in lower case."""
 
 
-def read_picture(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 4"]:
+def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 4"]:
     """Reads a picture of any mode as RGBA bytes: sRGB, not premultiplied, turned upright by its EXIF orientation.
 
     PNG, JPEG, WebP, GIF and BMP, of at most 128 MiB and 8192 × 8192 pixels, whose decoding takes some 1.3 GB; see
@@ -27,11 +27,11 @@ def read_picture(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 4"]:
         UserError: if the file is missing or cannot be read.
         DataError: if it is of another kind, damaged, or too large.
     """
-    picture = decode_image(read_regular(path, limit=IMAGE_BYTES), shown(path))
-    return np.asarray(picture if picture.mode == "RGBA" else picture.convert("RGBA"))
+    image = decode_image(read_regular(path, limit=IMAGE_BYTES), shown(path))
+    return np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
 
 
-def picture_array(array: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
+def image_array(array: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
     """Returns a picture that came as an array, uint8 or floats in [0, 1], as RGBA bytes.
 
     Raises:
