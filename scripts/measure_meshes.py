@@ -52,7 +52,7 @@ class Options:
     """Voxels along an object's longest side."""
     views: int = 40
     """Views the meshing takes."""
-    judges: int = 20
+    views: int = 20
     """Views the measurement takes, at elevations from -10 to 50 degrees."""
 
 
@@ -62,7 +62,7 @@ def main(options: Options) -> None:
     store = open_store(options.data, "test")
     chosen = np.unique(np.linspace(0, len(store) - 1, options.objects).astype(int))
     pipeline = load(options.checkpoint)
-    cameras = judging_cameras(options.judges)
+    cameras = scoring_cameras(options.views)
     draw = jax.jit(lambda gaussians: render(gaussians, cameras, height=SIZE, width=SIZE))
     rows, scores = [], []
     print("object | IoU mean | IoU least | faces | parts | closed | seconds")
@@ -84,7 +84,7 @@ def main(options: Options) -> None:
         assert np.isfinite(opened.vertices).all() and min(shares) >= 0.001
         back = read_mesh(path)
         splat = draw(Gaussians(*map(jnp.asarray, gaussians)))
-        seen = [cast(back, cameras, view) for view in range(options.judges)]
+        seen = [cast(back, cameras, view) for view in range(options.views)]
         iou = np.asarray(alpha_iou(np.stack([alpha for _, alpha in seen]), splat.alpha))
         scores.append(iou)
         print(
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
             f"{opened.is_watertight} | {seconds:.1f}",
             flush=True,
         )
-        shown = np.linspace(0, options.judges - 1, SHOWN).astype(int)
+        shown = np.linspace(0, options.views - 1, SHOWN).astype(int)
         seen_picture = jax.image.resize(item.images[item.condition], (SIZE, SIZE, 3), "bilinear")
         splats = np.concatenate(list(np.asarray(splat.image)[shown]), axis=1)
         meshes = np.concatenate([seen[view][0] for view in shown], axis=1)
@@ -111,7 +111,7 @@ def main(options: Options) -> None:
         Image.fromarray((sheet * 255 + 0.5).astype(np.uint8)).save(beside)
 
 
-def judging_cameras(count: int) -> Cameras:
+def scoring_cameras(count: int) -> Cameras:
     """Returns cameras at the distance of the object rig, none of them one that the meshing uses."""
     draw = np.random.default_rng(5)
     elevations = np.radians(np.resize([-10.0, 20.0, 20.0, 50.0], count))

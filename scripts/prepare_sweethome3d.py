@@ -6,7 +6,7 @@
 
 The second makes the small size, which is in the repository already (assets/furniture_cc0). The third renders the test
 objects alone, from other viewpoints than a dataset made with the default seed has: a model is scored on views that
-nobody has looked at while it was made. What is a test object depends on its shape alone, so it is the same everywhere.
+were not looked at while it was made. What is a test object depends on its shape alone, so it is the same everywhere.
 
 The package is `sweethome3d-furniture` 1.8-1 (120 MB). It is fetched with `apt-get download` where that is at hand;
 otherwise download it with a browser and give it with `--package`. 175 of the objects are in the public domain (CC0);

@@ -27,7 +27,7 @@ def claimed(folder: pathlib.Path) -> Generator[None, None, None]:
     except filelock.Timeout:
         raise UserError(f"another process is training in {folder}: stop it or choose another --run.folder") from None
     except NotImplementedError:
-        pass  # a network file system that cannot lock: nobody is kept out
+        pass  # a network file system that cannot lock: several runs may then write into it
     except OSError as error:
         raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
     with lock:

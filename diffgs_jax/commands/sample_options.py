@@ -43,7 +43,7 @@ class SampleOptions(InputOptions, SamplingOptions):
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
     min_opacity: float = 0.0
-    """Leave out Gaussians that are fainter. Under 0.004 (1/255) nobody sees them: files shrink, pictures stay."""
+    """Leave out Gaussians that are fainter. Under 0.004 (1/255) they change no pixel: files shrink, images stay."""
     crop_radius: float | None = None
     """Leave out Gaussians whose centre is farther from the object's: it fits a sphere of radius 1. By default none."""
     turntables: tuple[Shown, ...] = ("color",)

@@ -69,7 +69,7 @@ def device_batches(
     """Returns the batches as device arrays, transferred ahead of their use.
 
     Args:
-        batches: of `training_batches`; nobody else may take from it any more.
+        batches: of `training_batches`; nothing else may take from it any more.
         sharding: over the leading axis, which with several hosts is longer than a host's part; the default device
             alone if None.
         ahead: batches on the devices besides the one handed out.

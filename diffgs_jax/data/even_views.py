@@ -8,7 +8,7 @@ _REGULAR = 0.1
 _LEAST_VIEWS = 6
 """Views of a ring; fewer may be in step by chance."""
 _LEAST_STEP = 0.5
-"""Degrees; nobody renders rings as dense as that."""
+"""Degrees; published rings are not as dense as that."""
 _ROUNDING = 1e-3
 """Degrees that float32 poses may be off."""
 _BY_ELEVATION = 1e-3

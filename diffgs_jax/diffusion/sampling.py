@@ -6,7 +6,7 @@ batch it is in nor how many steps are taken at once.
 
 `sample` is a `lax.scan` over all steps and differentiable in reverse. `take_steps` goes from a step to a step, both of
 them numbers that a compiled program may be given, and `padded` gives all samplers tables of one shape: together one
-program for any sampler and any number of steps, to be called once, or once a step by somebody who watches.
+program for any sampler and any number of steps, to be called once, or once a step by a caller who watches.
 """
 
 from collections.abc import Callable

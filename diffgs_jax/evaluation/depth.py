@@ -50,7 +50,7 @@ def consistency(
     more than `OCCLUSION_TOLERANCE`; what that view sees through is a difference like any other.
 
     Views of one rigid, opaque, matt surface agree up to interpolation; semi-transparent Gaussians, whose mean depth is
-    nobody's surface, do not.
+    no surface, do not.
 
     Args:
         images: views of one prediction, in [0, 1].
@@ -100,7 +100,7 @@ def nearest_views(
 
     Args:
         centers: of the cameras.
-        is_target: False for views that are nobody's neighbour.
+        is_target: False for views that are not to be a neighbour.
     """
     centers = jnp.asarray(centers)
     distance = jnp.sum((centers[:, None] - centers[None]) ** 2, axis=-1)

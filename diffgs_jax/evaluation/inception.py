@@ -1,6 +1,6 @@
 """Features of a network that the user supplies: those of the published Inception network make distances FID and KID.
 
-The weights are nobody's to ship here, so the file is the user's. ONNX, because one small package reads it without
+The weights may not be shipped here, so the file is the user's. ONNX, because one small package reads it without
 PyTorch, because the file says what goes in and out, which can be checked, and because reading it runs no code. From
 the weights that FID is defined with, `pip install pytorch-fid onnx` and:
 

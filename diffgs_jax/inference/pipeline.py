@@ -66,7 +66,7 @@ class Pipeline:
         """Turns an image of one object, or several posed ones, into 3D Gaussians; or whatever the model makes.
 
         The program is compiled for a number of views, once for every seed, sampler and number of steps. It is called
-        once, or once a step where somebody watches. The same arguments give the same result, bit for bit, on the same
+        once, or once a step where the caller watches. The same arguments give the same result, bit for bit, on the same
         machine.
 
         Args:

@@ -1,4 +1,4 @@
-"""Gaussians that nobody needs, left out."""
+"""Leaves out Gaussians: faint ones, and those outside a box or a sphere."""
 
 import dataclasses
 

@@ -17,9 +17,9 @@ _FAINT = 0.25  # no level is chosen under it
 _ALPHA_LEVELS = np.linspace(0.3, 0.6, 16)
 _COVER_LEVELS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 _WORTH = 0.005  # of IoU that cutting by depth may cost
-_JUDGES = 10  # views whose silhouettes decide
+_SILHOUETTES = 10  # views whose silhouettes decide
 _SMOOTHING = 1.0  # voxels; what is seen through a splat's surface is ragged
-_JUDGED_ROWS = 64  # of them, about
+_SILHOUETTE_ROWS = 64  # of them, about
 
 
 class Field(NamedTuple):
@@ -69,8 +69,8 @@ def carve(seen: Observations, resolution: int) -> Field:
     hull, cover = hull.reshape(shape), gaussian_filter(cover.reshape(shape), _SMOOTHING)
 
     # The levels whose silhouettes agree best
-    judges = [int(view) for view in np.linspace(0, len(seen.alphas) - 1, min(_JUDGES, len(seen.alphas)))]
-    rays = [_Rays.through(seen, view, low, voxel, shape) for view in judges]
+    views = [int(view) for view in np.linspace(0, len(seen.alphas) - 1, min(_SILHOUETTES, len(seen.alphas)))]
+    rays = [_Rays.through(seen, view, low, voxel, shape) for view in views]
     peaks = [ray.highest(hull) for ray in rays]
     scores = [_agreement(rays, peaks, level) for level in _ALPHA_LEVELS]
     field, best = hull - _ALPHA_LEVELS[int(np.argmax(scores))], max(scores)
@@ -114,7 +114,7 @@ class _Rays(NamedTuple):
         cls, seen: Observations, view: int, origin: Float[np.ndarray, "3"], voxel: float, shape: tuple[int, ...]
     ) -> "_Rays":
         size = seen.alphas.shape[1]
-        stride = max(1, size // _JUDGED_ROWS)
+        stride = max(1, size // _SILHOUETTE_ROWS)
         alpha = np.asarray(seen.alphas[view])[::stride, ::stride]
         rows, columns = (stride * axis[alpha > _FAINT] + 0.5 for axis in np.indices(alpha.shape))
         fx, fy, cx, cy = np.asarray(seen.cameras.intrinsics[view], np.float64)

@@ -1,4 +1,4 @@
-"""What is refused at the rasterizer's door, and how it is said."""
+"""Checks of what the rasterizer is given."""
 
 import math
 

@@ -24,7 +24,7 @@ def render_sharded(
     """Renders like `render`, each device of the mesh its part of the leading batch axis, in one launch and one sort.
 
     The mesh is the one in context (`jax.set_mesh`); its axes together divide the batch, as they do in training. Without
-    a mesh, inside somebody's `shard_map`, or where the batch does not divide, this is `render`.
+    a mesh, inside a `shard_map` of the caller, or where the batch does not divide, this is `render`.
 
     Args:
         gaussians: `[b, …, n]`.

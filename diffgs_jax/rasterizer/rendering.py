@@ -1,4 +1,4 @@
-"""The public door of the rasterizer: Gaussians and cameras in, images out."""
+"""The public functions of the rasterizer: Gaussians and cameras in, images out."""
 
 import functools
 from collections.abc import Callable
@@ -257,7 +257,7 @@ def _radii(projection: Projection, cameras: Cameras, height: int, width: int) ->
 def _without_nonfinite(
     gaussians: Gaussians, features: Array | np.ndarray | None, dtype: jnp.dtype
 ) -> tuple[list[Array], Array | None]:
-    """Makes transparent what has a NaN or an infinity anywhere, before these can reach anybody's gradient."""
+    """Makes transparent what has a NaN or an infinity anywhere, before these can reach any gradient."""
     leaves = [jnp.asarray(leaf, dtype) for leaf in (*gaussians, *([] if features is None else [features]))]
     lead = gaussians.opacities.ndim
 

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int32
 
 _DECAY = 0.99
-_LEARNING_STEPS = 20  # before this many updates nobody knows what is normal
+_LEARNING_STEPS = 20  # before this many updates the usual norm is not known
 
 
 class GuardState(NamedTuple):
@@ -60,5 +60,5 @@ def skip_spikes(inner: optax.GradientTransformation, factor: float) -> optax.Gra
 
 
 def skipped_updates(opt_state: Any) -> Int32[Array, ""] | None:
-    """Returns how many gradients were left out so far, or None if nobody guards."""
+    """Returns how many gradients were left out so far, or None without a guard."""
     return opt_state.skipped if isinstance(opt_state, GuardState) else None

@@ -75,7 +75,7 @@ def blend_pass_backward(
         interpret=interpret,
     )
     light, behind, gradients, reached = launch(padded, starts, counts, transmittance, behind, cotangents)
-    # Nobody has written the rows behind a tile's last open pixel, nor those of no list.
+    # The rows have not been written behind a tile's last open pixel, nor those of empty lists.
     bounds = jnp.zeros(entries + 1, jnp.int32).at[starts].add(1).at[reached].add(-1)
     is_written = jnp.cumsum(bounds)[:entries] > 0
     return light, behind, jnp.where(is_written[:, None], gradients, 0.0)

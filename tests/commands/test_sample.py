@@ -16,7 +16,7 @@ from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import condition_camera
-from diffgs_jax.inference import PosedImages, InputOptions, Pipeline, SamplingOptions, load
+from diffgs_jax.inference import InputOptions, Pipeline, PosedImages, SamplingOptions, load
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
 from diffgs_jax.sample import main
 
