@@ -14,7 +14,7 @@ import tyro
 
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import report_errors
-from diffgs_jax.viewing import MeshFile, Up, address_of, read_subject, viewer_server
+from diffgs_jax.viewing import MeshFile, Up, address_of, read_viewable, viewer_server
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ def run(options: ViewOptions) -> None:
         UserError: if the file is missing or of another kind, the port is taken, or viser is not installed.
         DataError: if the file cannot be read for what its suffix says.
     """
-    subject = read_subject(options.file)
-    up = options.up or ("y" if isinstance(subject, MeshFile) else "z")
-    with viewer_server(subject, host=options.host, port=options.port, up=up, title=options.file.name) as server:
+    viewable = read_viewable(options.file)
+    up = options.up or ("y" if isinstance(viewable, MeshFile) else "z")
+    with viewer_server(viewable, host=options.host, port=options.port, up=up, title=options.file.name) as server:
         print(f"{options.file} at {address_of(options.host, server.get_port())} (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

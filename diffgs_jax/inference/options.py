@@ -37,9 +37,9 @@ class InputOptions:
     """What is said of the input, and what is said instead of one."""
 
     matting: Matting = "auto"
-    """Who tells the object from its background: its own transparency (`alpha`), a background of one colour (`plain`),
-    the rembg package (`rembg`), an ISNet file (`isnet`), or nothing (`keep`). `auto` takes the first of alpha, plain and
-    a given ISNet file that fits."""
+    """What tells the object from its background: its own transparency (`alpha`), a background of one colour
+    (`plain`), the rembg package (`rembg`), an ISNet file (`isnet`), or nothing (`keep`). `auto` takes the first of
+    alpha, plain, and a given ISNet file that fits."""
     matting_model: pathlib.Path | None = None
     """An ISNet network as an ONNX file, for photographs whose background is not plain."""
     elevation: float | None = None

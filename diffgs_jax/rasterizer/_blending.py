@@ -65,15 +65,15 @@ def _blend(
 def _blend_forward(
     grid: TileGrid, images: int, capacity: int, launcher: Launcher, table: Array, rectangles: TileRectangles
 ) -> tuple[tuple[Array, Array], _Residuals]:
-    light = _initial_light(grid, images, table.dtype)
+    signed = _initial_transmittance(grid, images, table.dtype)
     blended = jnp.zeros((images * grid.tiles, table.shape[1] - GEOMETRY, grid.pixels), table.dtype)
 
     def blend(lists: TileLists, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return launcher.blend_pass(table, lists, *state, grid)
 
     before = no_lists(grid, images=images, capacity=capacity)
-    last_lists, (light, blended) = _run_passes(blend, rectangles, before, (light, blended), grid, images, capacity)
-    transmittance = jnp.abs(light)
+    last_lists, (signed, blended) = _run_passes(blend, rectangles, before, (signed, blended), grid, images, capacity)
+    transmittance = jnp.abs(signed)
     return (blended, transmittance), _Residuals(table, rectangles, last_lists, blended, transmittance)
 
 
@@ -87,14 +87,14 @@ def _blend_backward(
 ) -> tuple[Array, None]:
     table, rectangles, last_lists, blended, transmittance = residuals
     by_blended, by_transmittance = cotangents
-    light = _initial_light(grid, images, table.dtype)
+    signed = _initial_transmittance(grid, images, table.dtype)
     behind = jnp.sum(blended * by_blended, axis=1) + transmittance * by_transmittance
 
     def blend(lists: TileLists, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        light, behind, gradients = state
-        return launcher.blend_pass_backward(table, lists, light, behind, by_blended, gradients, grid)
+        signed, behind, gradients = state
+        return launcher.blend_pass_backward(table, lists, signed, behind, by_blended, gradients, grid)
 
-    state = (light, behind, jnp.zeros_like(table))
+    state = (signed, behind, jnp.zeros_like(table))
     _, (_, _, gradients) = _run_passes(blend, rectangles, last_lists, state, grid, images, capacity)
     return gradients, None
 
@@ -102,8 +102,8 @@ def _blend_backward(
 _blend.defvjp(_blend_forward, _blend_backward)
 
 
-def _initial_light(grid: TileGrid, images: int, dtype: jnp.dtype) -> Float[Array, "tiles pixels"]:
-    """Returns full light, except at pixels that hang over the image's edge: those count as stopped."""
+def _initial_transmittance(grid: TileGrid, images: int, dtype: jnp.dtype) -> Float[Array, "tiles pixels"]:
+    """Returns 1, except at pixels that hang over the image's edge: those count as stopped."""
     image = jnp.ones((images, grid.height, grid.width, 1), dtype)
     return to_tiles(image, grid, fill=-1.0)[:, 0]
 

@@ -31,7 +31,7 @@ def blend_pass(
     Args:
         table: one row for each splat, six columns of geometry and then the channels.
         lists: which rows each tile blends, front to back.
-        transmittance: light left at each pixel, negated where blending has stopped for good.
+        transmittance: of each pixel, negated where blending has stopped for good.
         blended: channels so far.
         grid: tiles of every image.
         launcher: who launches the kernel.

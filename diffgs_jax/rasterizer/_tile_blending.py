@@ -54,7 +54,7 @@ def blend_pass(
     Args:
         table: one row for each splat, `GEOMETRY` columns and then the channels.
         lists: which rows each tile blends, front to back.
-        transmittance: light left at each pixel, negated where blending has stopped for good.
+        transmittance: of each pixel, negated where blending has stopped for good.
         blended: channels so far.
         grid: tiles of every image.
     """
@@ -65,27 +65,29 @@ def blend_pass(
         centers = _tile_centers(tiles, grid, table.dtype)
 
         def visit_chunk(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            step, light, total = carry
+            step, transmittance, total = carry
             rows, _ = _chunk_rows(table, lists.ids, starts, counts, step)
             alpha, _ = _alphas(rows, centers, grid)
 
             def visit_entry(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-                light, total = state
+                transmittance, total = state
                 alpha, colors = entry
-                left = light * (1.0 - alpha)
+                left = transmittance * (1.0 - alpha)
                 is_live = left >= TRANSMITTANCE_MIN
-                weight = jnp.where(is_live, light * alpha, 0.0)
-                light = jnp.where(is_live, left, -jnp.abs(light))
-                return (light, total + weight[None] * colors.T[..., None]), None
+                weight = jnp.where(is_live, transmittance * alpha, 0.0)
+                transmittance = jnp.where(is_live, left, -jnp.abs(transmittance))
+                return (transmittance, total + weight[None] * colors.T[..., None]), None
 
-            (light, total), _ = jax.lax.scan(visit_entry, (light, total), (alpha, rows[..., GEOMETRY:]))
-            return step + 1, light, total
+            (transmittance, total), _ = jax.lax.scan(visit_entry, (transmittance, total), (alpha, rows[..., GEOMETRY:]))
+            return step + 1, transmittance, total
 
-        light, total = _read(state[0], tiles), _read(state[1], tiles).transpose(1, 0, 2)
-        _, light, total = jax.lax.while_loop(
-            lambda carry: _continues(carry[0], carry[1], counts), visit_chunk, (jnp.int32(0), light, total)
+        transmittance, total = _read(state[0], tiles), _read(state[1], tiles).transpose(1, 0, 2)
+        _, transmittance, total = jax.lax.while_loop(
+            lambda carry: _continues(carry[0], carry[1], counts), visit_chunk, (jnp.int32(0), transmittance, total)
         )
-        return state[0].at[tiles].set(light, mode="drop"), state[1].at[tiles].set(total.transpose(1, 0, 2), mode="drop")
+        return state[0].at[tiles].set(transmittance, mode="drop"), state[1].at[tiles].set(
+            total.transpose(1, 0, 2), mode="drop"
+        )
 
     return jax.lax.fori_loop(0, plan.blocks, visit_block, (transmittance, blended))
 
@@ -125,7 +127,7 @@ def blend_pass_backward(
         cotangent = _read(cotangents, tiles).transpose(1, 0, 2)  # [c, block, pixels]
 
         def visit_chunk(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-            step, light, rest, gradient = carry
+            step, transmittance, rest, gradient = carry
             rows, ids = _chunk_rows(table, lists.ids, starts, counts, step)
             alpha, is_clamped = _alphas(rows, centers, grid)
             received = functools.reduce(
@@ -133,16 +135,16 @@ def blend_pass_backward(
             )  # [chunk, block, pixels]
 
             def visit_entry(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple, tuple]:
-                light, rest = state
+                transmittance, rest = state
                 alpha, received = entry
-                left = light * (1.0 - alpha)
+                left = transmittance * (1.0 - alpha)
                 is_live = left >= TRANSMITTANCE_MIN
-                weight = jnp.where(is_live, light * alpha, 0.0)
+                weight = jnp.where(is_live, transmittance * alpha, 0.0)
                 rest = rest - weight * received
-                slope = jnp.where(is_live, light * received - rest / (1.0 - alpha), 0.0)
-                return (jnp.where(is_live, left, -jnp.abs(light)), rest), (weight, slope)
+                slope = jnp.where(is_live, transmittance * received - rest / (1.0 - alpha), 0.0)
+                return (jnp.where(is_live, left, -jnp.abs(transmittance)), rest), (weight, slope)
 
-            (light, rest), (weight, slope) = jax.lax.scan(visit_entry, (light, rest), (alpha, received))
+            (transmittance, rest), (weight, slope) = jax.lax.scan(visit_entry, (transmittance, rest), (alpha, received))
             # alpha = o·exp(−power), so d/dpower = −alpha·d/dalpha, and no gradient passes a clamped or skipped alpha.
             by_power = jnp.where(is_clamped, 0.0, -alpha * slope)
             by_channel = jnp.sum(weight[:, None] * cotangent[None], axis=-1).transpose(0, 2, 1)
@@ -150,14 +152,14 @@ def blend_pass_backward(
             sums = jnp.einsum("kmp,pq->kmq", by_power, moments, precision=jax.lax.Precision.HIGHEST)
             row_gradient = _row_gradients(rows, sums, by_channel, centers)
             gradient = gradient.at[ids].add(row_gradient, mode="drop")
-            return step + 1, light, rest, gradient
+            return step + 1, transmittance, rest, gradient
 
-        _, light, rest, gradient = jax.lax.while_loop(
+        _, transmittance, rest, gradient = jax.lax.while_loop(
             lambda carry: _continues(carry[0], carry[1], counts),
             visit_chunk,
             (jnp.int32(0), _read(state[0], tiles), _read(state[1], tiles), state[2]),
         )
-        return state[0].at[tiles].set(light, mode="drop"), state[1].at[tiles].set(rest, mode="drop"), gradient
+        return state[0].at[tiles].set(transmittance, mode="drop"), state[1].at[tiles].set(rest, mode="drop"), gradient
 
     return jax.lax.fori_loop(0, plan.blocks, visit_block, (transmittance, behind, gradients))
 
@@ -188,8 +190,8 @@ def _read(values: Array, tiles: Array) -> Array:
     return values.at[tiles].get(mode="clip")
 
 
-def _continues(step: Array, light: Array, counts: Array) -> Array:
-    return (step * _CHUNK < jnp.max(counts)) & jnp.any(light > 0.0)
+def _continues(step: Array, transmittance: Array, counts: Array) -> Array:
+    return (step * _CHUNK < jnp.max(counts)) & jnp.any(transmittance > 0.0)
 
 
 def _tile_centers(tiles: Array, grid: TileGrid, dtype: jnp.dtype) -> Float[Array, "block 2"]:

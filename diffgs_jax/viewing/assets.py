@@ -14,7 +14,7 @@ from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
 from diffgs_jax.interop import clean_gaussians, render_turntable, write_contact_sheet, write_gaussians, write_video
 from diffgs_jax.meshing import extract_mesh, write_mesh
 from diffgs_jax.viewing.scene import viewer_page
-from diffgs_jax.viewing.viewables import read_subject
+from diffgs_jax.viewing.viewables import read_viewable
 
 FRAMES = 48
 MESH_VIEWS = 40
@@ -148,4 +148,4 @@ def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[JobPr
 
     report(JobProgress("Making a mesh", 0, MESH_VIEWS))
     write_mesh(path, extract_mesh(gaussians, views=MESH_VIEWS, progress=on_views))
-    return viewer_page(read_subject(path), up="y")
+    return viewer_page(read_viewable(path), up="y")

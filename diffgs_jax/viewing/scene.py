@@ -16,7 +16,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Gaussians, ObjectRig, covariances, sh_to_color
 from diffgs_jax.interop import clean_gaussians
 from diffgs_jax.viewing.ports import find_port
-from diffgs_jax.viewing.viewables import MeshFile, Subject, Up
+from diffgs_jax.viewing.viewables import MeshFile, Up, Viewable
 
 _DISTANCE = 2.7  # in radii of what is shown, as the object frame has it
 _ELEVATION = 20.0
@@ -46,19 +46,19 @@ class StartCamera(NamedTuple):
     fov: float
 
 
-def start_camera(subject: Subject, up: Up = "z", rig: ObjectRig | None = None) -> StartCamera:
+def start_camera(viewable: Viewable, up: Up = "z", rig: ObjectRig | None = None) -> StartCamera:
     """Places a camera in front of something, a little above, so that nearly all of it is in the picture.
 
     Args:
-        subject: what is seen.
+        viewable: what is seen.
         up: the axis that points up.
-        rig: places the camera where the picture was taken from, instead of where the subject fits.
+        rig: places the camera where the picture was taken from, instead of where the viewable fits.
     """
     upward, front = (np.asarray(axis) for axis in _AXES[up])
     if rig is not None:
         target, distance, elevation, fov = np.zeros(3), rig.distance, rig.elevation, rig.fov
     else:
-        points = subject.means if isinstance(subject, Gaussians) else subject.vertices
+        points = viewable.means if isinstance(viewable, Gaussians) else viewable.vertices
         points = np.asarray(points, np.float64)
         low, high = np.percentile(points, (1, 99), axis=0)  # a few strays do not push the camera away
         target = (low + high) / 2
@@ -70,12 +70,12 @@ def start_camera(subject: Subject, up: Up = "z", rig: ObjectRig | None = None) -
 
 @contextlib.contextmanager
 def viewer_server(
-    subject: Subject, *, host: str = "127.0.0.1", port: int = 8080, up: Up = "z", title: str | None = None
+    viewable: Viewable, *, host: str = "127.0.0.1", port: int = 8080, up: Up = "z", title: str | None = None
 ) -> Generator[Any, None, None]:
     """Serves a page that shows something, from threads of its own, until the block ends.
 
     Args:
-        subject: what is shown.
+        viewable: what is shown.
         host: address to listen at; 0.0.0.0 is every address of this machine.
         port: to listen at; 0 takes any that is free.
         up: the axis that points up.
@@ -91,17 +91,17 @@ def viewer_server(
     with _started(host, port, title) as server:
         if server.get_port() != port:  # taken between the look and the start, whereupon viser takes the next
             raise UserError(f"cannot listen at {host}, port {port}: it has just been taken; choose another --port")
-        _fill(server, subject, start_camera(subject, up))
+        _fill(server, viewable, start_camera(viewable, up))
         with server.gui.add_folder("What is shown"):
-            server.gui.add_markdown(_describe(subject))
+            server.gui.add_markdown(_describe(viewable))
         yield server
 
 
-def viewer_page(subject: Subject, *, up: Up = "z", rig: ObjectRig | None = None) -> str:
+def viewer_page(viewable: Viewable, *, up: Up = "z", rig: ObjectRig | None = None) -> str:
     """Returns a page of HTML that shows something, with all it needs inside: about 1 MB and 45 bytes a Gaussian.
 
     Args:
-        subject: what is shown.
+        viewable: what is shown.
         up: the axis that points up.
         rig: see `start_camera`.
 
@@ -109,11 +109,11 @@ def viewer_page(subject: Subject, *, up: Up = "z", rig: ObjectRig | None = None)
         UserError: if viser is not installed.
     """
     with _started("127.0.0.1", 0) as server:  # viser has no scene without a server
-        _fill(server, subject, start_camera(subject, up, rig))
+        _fill(server, viewable, start_camera(viewable, up, rig))
         return server.scene.as_html()
 
 
-def _fill(server: Any, subject: Subject, camera: StartCamera) -> None:
+def _fill(server: Any, viewable: Viewable, camera: StartCamera) -> None:
     server.scene.set_up_direction(tuple(camera.up))
     server.initial_camera.position = camera.position
     server.initial_camera.look_at = camera.target
@@ -121,10 +121,10 @@ def _fill(server: Any, subject: Subject, camera: StartCamera) -> None:
     server.initial_camera.fov = float(np.deg2rad(camera.fov))
     size = float(np.linalg.norm(camera.position - camera.target))
     server.initial_camera.near, server.initial_camera.far = size / 500, size * 500
-    if isinstance(subject, MeshFile):
-        server.scene.add_glb("/mesh", subject.glb, cast_shadow=False, receive_shadow=False)
+    if isinstance(viewable, MeshFile):
+        server.scene.add_glb("/mesh", viewable.glb, cast_shadow=False, receive_shadow=False)
         return
-    visible = clean_gaussians(subject, min_opacity=_FAINTEST)  # viser would draw the rest, as a haze
+    visible = clean_gaussians(viewable, min_opacity=_FAINTEST)  # viser would draw the rest, as a haze
     means, rotations, scales, opacities, sh = (jnp.asarray(leaf, jnp.float32) for leaf in visible)
     colors = sh_to_color(sh[:, :1], means, jnp.zeros(3))  # the mean over all directions: viser shows one colour each
     server.scene.add_gaussian_splats(
@@ -136,10 +136,10 @@ def _fill(server: Any, subject: Subject, camera: StartCamera) -> None:
     )
 
 
-def _describe(subject: Subject) -> str:
-    if isinstance(subject, MeshFile):
-        return f"{subject.triangles:,} triangles, {len(subject.vertices):,} vertices"
-    return f"{len(subject.means):,} Gaussians"
+def _describe(viewable: Viewable) -> str:
+    if isinstance(viewable, MeshFile):
+        return f"{viewable.triangles:,} triangles, {len(viewable.vertices):,} vertices"
+    return f"{len(viewable.means):,} Gaussians"
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from diffgs_jax.interop import SPLAT_SUFFIXES, read_gaussians
 from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
 
 SUFFIXES = (*SPLAT_SUFFIXES, *MESH_SUFFIXES)
-"""What `read_subject` reads."""
+"""What `read_viewable` reads."""
 
 Up = Literal[
     "z",  # the object frame, Blender
@@ -40,10 +40,10 @@ class MeshFile(NamedTuple):
     triangles: int
 
 
-Subject = Gaussians | MeshFile
+Viewable = Gaussians | MeshFile
 
 
-def read_subject(path: str | os.PathLike[str]) -> Subject:
+def read_viewable(path: str | os.PathLike[str]) -> Viewable:
     """Reads a file to show.
 
     Args:

@@ -35,7 +35,7 @@ def blend_pass(
         rows: of all lists, front to back: mean x, mean y, conic xx, xy, yy, opacity, then c channels.
         starts: where in `rows` each tile's list begins.
         counts: how long it is; lists do not overlap.
-        transmittance: light left at each pixel, negated where blending has stopped for good.
+        transmittance: of each pixel, negated where blending has stopped for good.
         blended: channels so far.
         tiling: of every image; `mosaic` wants tiles of at least 16 pixels a side.
         rules: thresholds.

@@ -74,11 +74,11 @@ def blend_pass_backward(
         out_type=(_like(transmittance), _like(behind), _like(rows), _like(starts)),
         interpret=interpret,
     )
-    light, behind, gradients, reached = launch(padded, starts, counts, transmittance, behind, cotangents)
+    transmittance, behind, gradients, reached = launch(padded, starts, counts, transmittance, behind, cotangents)
     # The rows have not been written behind a tile's last open pixel, nor those of empty lists.
     bounds = jnp.zeros(entries + 1, jnp.int32).at[starts].add(1).at[reached].add(-1)
     is_written = jnp.cumsum(bounds)[:entries] > 0
-    return light, behind, jnp.where(is_written[:, None], gradients, 0.0)
+    return transmittance, behind, jnp.where(is_written[:, None], gradients, 0.0)
 
 
 def sum_rows(rows: Array, owners: Array, count: int, *, interpret: bool) -> Array:
@@ -105,9 +105,9 @@ def _blend_kernel(
     rows,
     starts,
     counts,
-    light_in,
+    transmittance_in,
     blended_in,
-    light_out,
+    transmittance_out,
     blended_out,
     staged,
     arrived,
@@ -119,16 +119,16 @@ def _blend_kernel(
     tile = jax.lax.axis_index("tile")
     channels = range(blended_in.shape[1])
     start = starts[tile]
-    light, blended = blend_list(
+    transmittance, blended = blend_list(
         _stage(rows, staged, arrived),
         start,
         start + counts[tile],
-        light_in[tile, :],
+        transmittance_in[tile, :],
         tuple(blended_in[tile, c, :] for c in channels),
         pixels_of(tile, _pixel_numbers(tiling, interpret), tiling, rows.dtype),
         rules,
     )
-    light_out[tile, :] = light
+    transmittance_out[tile, :] = transmittance
     for c in channels:
         blended_out[tile, c, :] = blended[c]
 
@@ -137,10 +137,10 @@ def _blend_backward_kernel(
     rows,
     starts,
     counts,
-    light_in,
+    transmittance_in,
     behind_in,
     cotangents,
-    light_out,
+    transmittance_out,
     behind_out,
     gradients,
     reached_out,
@@ -157,18 +157,18 @@ def _blend_backward_kernel(
     def write(entry: Array, column: int, value: Array) -> None:
         gradients[entry, column] = value
 
-    reached, light, behind = blend_list_backward(
+    reached, transmittance, behind = blend_list_backward(
         _stage(rows, staged, arrived),
         write,
         start,
         start + counts[tile],
-        light_in[tile, :],
+        transmittance_in[tile, :],
         behind_in[tile, :],
         tuple(cotangents[tile, c, :] for c in range(cotangents.shape[1])),
         pixels_of(tile, _pixel_numbers(tiling, interpret), tiling, rows.dtype),
         rules,
     )
-    light_out[tile, :] = light
+    transmittance_out[tile, :] = transmittance
     behind_out[tile, :] = behind
     reached_out[tile] = reached
 

@@ -4,7 +4,8 @@ One Gaussian's row is read as scalars and meets a vector of pixels, so nothing h
 directions walk the list front to back, a stride of entries at a time: what a pixel will still receive from behind is
 what it receives in all less what it has received already.
 
-The light left at a pixel that has stopped is kept negated: the sign says that it stopped, the magnitude what is left.
+The transmittance of a pixel that has stopped is kept negated: the sign says that it stopped, the magnitude what is
+left.
 """
 
 import functools
@@ -85,7 +86,7 @@ def blend_list(
     stage: Stage,
     start: Int32[Array, ""],
     end: Int32[Array, ""],
-    light: Float[Array, "pixels"],
+    transmittance: Float[Array, "pixels"],
     blended: tuple[Float[Array, "pixels"], ...],
     pixels: Pixels,
     rules: Rules,
@@ -96,22 +97,22 @@ def blend_list(
         stage: of the entries' rows, `GEOMETRY` columns and then the channels.
         start: the first entry.
         end: behind the last.
-        light: left at each pixel, negated where blending has stopped.
+        transmittance: left at each pixel, negated where blending has stopped.
         blended: one vector a channel.
         pixels: of the tile.
         rules: thresholds.
 
     Returns:
-        `light` and `blended` afterwards.
+        `transmittance` and `blended` afterwards.
     """
 
     def visit(read: Read, entry: Array, state: tuple) -> tuple:
-        light, blended = state
+        transmittance, blended = state
         alpha = _footprint(_splat(read, entry, pixels), pixels, rules).alpha
-        light, weight = _dim(light, alpha, rules)[:2]
-        return light, tuple(total + weight * read(entry, GEOMETRY + c) for c, total in enumerate(blended))
+        transmittance, weight = _dim(transmittance, alpha, rules)[:2]
+        return transmittance, tuple(total + weight * read(entry, GEOMETRY + c) for c, total in enumerate(blended))
 
-    return _walk(visit, stage, start, end, (light, blended))[1]
+    return _walk(visit, stage, start, end, (transmittance, blended))[1]
 
 
 def blend_list_backward(
@@ -119,7 +120,7 @@ def blend_list_backward(
     write: Write,
     start: Int32[Array, ""],
     end: Int32[Array, ""],
-    light: Float[Array, "pixels"],
+    transmittance: Float[Array, "pixels"],
     behind: Float[Array, "pixels"],
     cotangents: tuple[Float[Array, "pixels"], ...],
     pixels: Pixels,
@@ -134,40 +135,40 @@ def blend_list_backward(
         write: of an entry's gradient row.
         start: as in `blend_list`.
         end: as in `blend_list`.
-        light: as in `blend_list`, before this list.
+        transmittance: as in `blend_list`, before this list.
         behind: what each pixel's loss receives from these entries and all behind them, background included.
         cotangents: of the blended channels, one vector a channel.
         pixels: as in `blend_list`.
         rules: as in `blend_list`.
 
     Returns:
-        The first entry whose gradient was not written, and `light` and `behind` afterwards.
+        The first entry whose gradient was not written, and `transmittance` and `behind` afterwards.
     """
 
     def visit(read: Read, entry: Array, state: tuple) -> tuple:
-        light, behind = state
+        transmittance, behind = state
         splat = _splat(read, entry, pixels)
         footprint = _footprint(splat, pixels, rules)
-        dimmed, weight, is_live = _dim(light, footprint.alpha, rules)
-        received = jnp.zeros_like(light)
+        dimmed, weight, is_live = _dim(transmittance, footprint.alpha, rules)
+        received = jnp.zeros_like(transmittance)
         for c, cotangent in enumerate(cotangents):
             received = received + cotangent * read(entry, GEOMETRY + c)
         behind = behind - weight * received
-        slope = jnp.where(is_live, light * received - behind / (1.0 - footprint.alpha), 0.0)
+        slope = jnp.where(is_live, transmittance * received - behind / (1.0 - footprint.alpha), 0.0)
         for column, value in enumerate(_splat_gradient(splat, footprint, slope)):
             write(entry, column, value)
         for c, cotangent in enumerate(cotangents):
             write(entry, GEOMETRY + c, jnp.sum(weight * cotangent))
         return dimmed, behind
 
-    reached, (light, behind) = _walk(visit, stage, start, end, (light, behind))
-    return reached, light, behind
+    reached, (transmittance, behind) = _walk(visit, stage, start, end, (transmittance, behind))
+    return reached, transmittance, behind
 
 
 def _walk(
     visit: Callable[[Read, Array, tuple], tuple], stage: Stage, start: Array, end: Array, state: tuple
 ) -> tuple[Array, tuple]:
-    """Visits entries front to back until the list ends or every pixel has stopped; the state begins with the light."""
+    """Visits entries front to back until the list ends or all pixels stop; transmittance is first in `state`."""
 
     def is_open(carry: tuple[Array, tuple]) -> Array:
         return (carry[0] < end) & (jnp.max(carry[1][0]) > 0.0)
@@ -194,11 +195,11 @@ def _footprint(splat: Splat, pixels: Pixels, rules: Rules) -> Footprint:
     return Footprint(alpha, free > rules.alpha_max, dx, dy)
 
 
-def _dim(light: Array, alpha: Array, rules: Rules) -> tuple[Array, Array, Array]:
-    """Returns the light behind a Gaussian, the weight with which it is blended, and where it is blended at all."""
-    left = light * (1.0 - alpha)
+def _dim(transmittance: Array, alpha: Array, rules: Rules) -> tuple[Array, Array, Array]:
+    """Returns the transmittance behind a Gaussian, the weight of its blending, and where it is blended at all."""
+    left = transmittance * (1.0 - alpha)
     is_live = left >= rules.transmittance_min
-    return jnp.where(is_live, left, -jnp.abs(light)), jnp.where(is_live, light * alpha, 0.0), is_live
+    return jnp.where(is_live, left, -jnp.abs(transmittance)), jnp.where(is_live, transmittance * alpha, 0.0), is_live
 
 
 def _splat_gradient(splat: Splat, footprint: Footprint, slope: Array) -> tuple[Array, ...]:

@@ -70,20 +70,22 @@ def blend_pass_backward(
     return launch(rows, starts, counts, transmittance, behind, cotangents, jnp.zeros_like(rows))
 
 
-def _blend_kernel(rows, starts, counts, light_in, blended_in, light_out, blended_out, *, tiling: Tiling, rules: Rules):
+def _blend_kernel(
+    rows, starts, counts, transmittance_in, blended_in, transmittance_out, blended_out, *, tiling: Tiling, rules: Rules
+):
     tile = pl.program_id(0)
     channels = range(blended_in.shape[1])
     start = starts[tile]
-    light, blended = blend_list(
+    transmittance, blended = blend_list(
         lambda first: _reader(rows),
         start,
         start + counts[tile],
-        light_in[tile, :],
+        transmittance_in[tile, :],
         tuple(blended_in[tile, c, :] for c in channels),
         pixels_of(tile, _pixel_numbers(tiling), tiling, rows.dtype),
         rules,
     )
-    light_out[tile, :] = light
+    transmittance_out[tile, :] = transmittance
     for c in channels:
         blended_out[tile, c, :] = blended[c]
 
@@ -92,11 +94,11 @@ def _blend_backward_kernel(
     rows,
     starts,
     counts,
-    light_in,
+    transmittance_in,
     behind_in,
     cotangents,
     zeros,
-    light_out,
+    transmittance_out,
     behind_out,
     gradients,
     *,
@@ -110,18 +112,18 @@ def _blend_backward_kernel(
     def write(entry: Array, column: int, value: Array) -> None:
         gradients[entry, column] = value
 
-    _, light, behind = blend_list_backward(
+    _, transmittance, behind = blend_list_backward(
         lambda first: _reader(rows),
         write,
         start,
         start + counts[tile],
-        light_in[tile, :],
+        transmittance_in[tile, :],
         behind_in[tile, :],
         tuple(cotangents[tile, c, :] for c in range(cotangents.shape[1])),
         pixels_of(tile, _pixel_numbers(tiling), tiling, rows.dtype),
         rules,
     )
-    light_out[tile, :] = light
+    transmittance_out[tile, :] = transmittance
     behind_out[tile, :] = behind
 
 

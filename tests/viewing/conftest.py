@@ -82,10 +82,10 @@ def no_rendering(monkeypatch):
         return np.zeros((frames, size, size, 3), np.uint8)
 
     monkeypatch.setattr(assets, "render_turntable", film)
-    monkeypatch.setattr(assets, "viewer_page", lambda *subject, **others: "<!doctype html>a viewer")
-    monkeypatch.setattr(assets, "extract_mesh", lambda *subject, **others: None)
+    monkeypatch.setattr(assets, "viewer_page", lambda *viewable, **others: "<!doctype html>a viewer")
+    monkeypatch.setattr(assets, "extract_mesh", lambda *viewable, **others: None)
     monkeypatch.setattr(assets, "write_mesh", lambda path, mesh: path.write_text("a mesh"))
-    monkeypatch.setattr(assets, "read_subject", lambda path: None)
+    monkeypatch.setattr(assets, "read_viewable", lambda path: None)
 
 
 @pytest.fixture

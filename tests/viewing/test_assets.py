@@ -60,7 +60,7 @@ def test_a_bad_picture_is_told(fake_pipeline, tmp_path):
 def test_a_splat_without_a_surface_is_handed_over_without_a_mesh(
     fake_pipeline, picture, tmp_path, monkeypatch, no_rendering
 ):
-    def nothing(*subject, **settings):
+    def nothing(*viewable, **settings):
         raise DataError("the splat is nowhere half opaque")
 
     monkeypatch.setattr(assets, "extract_mesh", nothing)

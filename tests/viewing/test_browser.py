@@ -21,7 +21,7 @@ from diffgs_jax.app import AppOptions, served
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, condition_camera
 from diffgs_jax.inference.pipeline import load
 from diffgs_jax.rasterizer import render
-from diffgs_jax.viewing import read_subject, viewer_page, viewer_server
+from diffgs_jax.viewing import read_viewable, viewer_page, viewer_server
 
 pytestmark = pytest.mark.slow
 PATIENCE = 300_000  # milliseconds: software 3D on a busy machine
@@ -128,7 +128,7 @@ def test_the_viewer_shows_a_mesh(tab, tmp_path):
         material=trimesh.visual.material.PBRMaterial(baseColorFactor=(200, 20, 20, 255), metallicFactor=0.0)
     )
     mesh.export(tmp_path / "box.glb")
-    with viewer_server(read_subject(tmp_path / "box.glb"), port=0, up="y") as server:
+    with viewer_server(read_viewable(tmp_path / "box.glb"), port=0, up="y") as server:
         tab.goto(f"http://127.0.0.1:{server.get_port()}")
         wait_for_colors(tab, lambda now: red(now).sum() > 20_000)
         tab.get_by_text("12 triangles").wait_for()
@@ -188,7 +188,7 @@ def test_from_a_picture_to_an_object_that_turns(tab, tmp_path):
 def test_the_viewing_command_on_a_sample(tab, tmp_path):
     result = load()(ASSETS / "example.png", seed=1)
     result.save_ply(tmp_path / "gaussians.ply")
-    with viewer_server(read_subject(tmp_path / "gaussians.ply"), port=0, title="gaussians.ply") as server:
+    with viewer_server(read_viewable(tmp_path / "gaussians.ply"), port=0, title="gaussians.ply") as server:
         tab.set_viewport_size({"width": 1280, "height": 800})
         tab.goto(f"http://127.0.0.1:{server.get_port()}")
         close_warnings(tab, tab)

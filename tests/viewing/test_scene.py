@@ -47,9 +47,9 @@ def test_what_no_rasterizer_draws_is_not_sent(gaussians):
         assert len(given(server)[0]) == 150
 
 
-@pytest.mark.parametrize("subject", ["splat", "mesh"])
-def test_the_server_answers_until_it_is_stopped(gaussians, subject, capfd):
-    with viewer_server(gaussians if subject == "splat" else box(), port=0, title="a <file>.ply") as server:
+@pytest.mark.parametrize("viewable", ["splat", "mesh"])
+def test_the_server_answers_until_it_is_stopped(gaussians, viewable, capfd):
+    with viewer_server(gaussians if viewable == "splat" else box(), port=0, title="a <file>.ply") as server:
         address = f"http://127.0.0.1:{server.get_port()}"
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert answer.status == 200 and b"<html" in answer.read(2000).lower()

@@ -7,15 +7,15 @@ import trimesh
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.interop import write_gaussians
 from diffgs_jax.meshing import Mesh, read_mesh, write_mesh
-from diffgs_jax.viewing import MeshFile, read_subject
+from diffgs_jax.viewing import MeshFile, read_viewable
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".PLY"])
 def test_splats(tmp_path, gaussians, suffix):
     path = tmp_path / f"ball{suffix}"
     write_gaussians(path, gaussians)
-    subject = read_subject(path)
-    found = np.sort(np.asarray(subject.means), axis=0)  # .splat orders by size
+    viewable = read_viewable(path)
+    found = np.sort(np.asarray(viewable.means), axis=0)  # .splat orders by size
     np.testing.assert_allclose(found, np.sort(gaussians.means, axis=0), atol=1e-3)
 
 
@@ -24,10 +24,10 @@ def test_meshes(tmp_path, suffix):
     box = trimesh.creation.box((1, 2, 3))
     box.apply_translation((5, 0, 0))
     box.export(tmp_path / f"box{suffix}")
-    subject = read_subject(tmp_path / f"box{suffix}")
-    assert isinstance(subject, MeshFile) and subject.triangles == 12
-    np.testing.assert_allclose(subject.vertices.min(0), (4.5, -1, -1.5), atol=1e-5)
-    again = trimesh.load_scene(trimesh.util.wrap_as_stream(subject.glb), file_type="glb")
+    viewable = read_viewable(tmp_path / f"box{suffix}")
+    assert isinstance(viewable, MeshFile) and viewable.triangles == 12
+    np.testing.assert_allclose(viewable.vertices.min(0), (4.5, -1, -1.5), atol=1e-5)
+    again = trimesh.load_scene(trimesh.util.wrap_as_stream(viewable.glb), file_type="glb")
     assert again.to_geometry().volume == pytest.approx(6, abs=1e-4)
 
 
@@ -36,7 +36,7 @@ def test_colours_of_a_mesh_with_linear_and_one_with_encoded_colours(tmp_path):
     shown = []
     for suffix in (".glb", ".obj"):
         write_mesh(tmp_path / f"corner{suffix}", mesh)
-        (tmp_path / "shown.glb").write_bytes(read_subject(tmp_path / f"corner{suffix}").glb)
+        (tmp_path / "shown.glb").write_bytes(read_viewable(tmp_path / f"corner{suffix}").glb)
         shown.append(read_mesh(tmp_path / "shown.glb"))
     for found in shown:
         np.testing.assert_allclose(found.colors, mesh.colors, atol=0.02)  # bytes, linear ones
@@ -53,7 +53,7 @@ def test_placed_parts_are_where_their_scene_has_them(tmp_path):
     scene = trimesh.Scene()
     scene.add_geometry(trimesh.creation.box((1, 1, 1)), transform=trimesh.transformations.translation_matrix((0, 0, 7)))
     scene.export(tmp_path / "placed.glb")
-    assert read_subject(tmp_path / "placed.glb").vertices[:, 2].min() == pytest.approx(6.5)
+    assert read_viewable(tmp_path / "placed.glb").vertices[:, 2].min() == pytest.approx(6.5)
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path, gaussians):
@@ -64,7 +64,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, gaussians):
     content[first : first + 4] = np.float32(np.nan).tobytes()
     path.write_bytes(content)
     with pytest.raises(DataError, match="1 values of the Gaussians' means are not finite"):
-        read_subject(path)
+        read_viewable(path)
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,5 @@ def test_one_line_for_what_cannot_be_shown(tmp_path, name, content, kind, words)
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(kind, match=words) as caught:
-        read_subject(tmp_path / name)
+        read_viewable(tmp_path / name)
     assert "\n" not in str(caught.value)
