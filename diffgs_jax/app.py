@@ -23,6 +23,7 @@ from diffgs_jax.inference import Pipeline, SamplingOptions, load
 from diffgs_jax.interop import check_turntable
 from diffgs_jax.viewing import address_of, find_port, jobs
 from diffgs_jax.viewing.assets import AssetOptions, JobProgress, make_asset
+from diffgs_jax.viewing.storage import limited_folder
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "assets"
 """Pictures that a clone of the repository has; an installed package goes without."""
@@ -42,6 +43,8 @@ class AppOptions:
     """Requests that may wait in line; more are refused."""
     max_upload: int = 20
     """Largest picture that is accepted, megabytes."""
+    max_files: int = 2000
+    """Total size of uploaded and made files, megabytes; beyond it the oldest go."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: AppOptions) -> None:
-    """Serves the page until it is interrupted.
+    """Serves the page until it is interrupted: by Ctrl-C, or a signal that asks to end.
 
     Raises:
         UserError: if an option is out of range, the port is taken, or a package is not installed.
@@ -82,12 +85,15 @@ def served(pipeline: Pipeline, options: AppOptions, *, warm: bool = True) -> Gen
     """
     if options.waiting < 1 or options.max_upload < 1:
         raise UserError("--waiting and --max-upload must be at least 1")
+    if options.max_files < 2 * options.max_upload:
+        raise UserError(f"--max-files must be at least {2 * options.max_upload}, twice --max-upload")
     check_turntable(frames=1, size=256)
     port = find_port(options.host, options.port)
     with contextlib.ExitStack() as stack:
         # Whatever was made or uploaded goes when the server goes.
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diffgs-app-")))
         gradio_page = _import_page(folder / "cache")
+        stack.enter_context(limited_folder(folder / "cache", options.max_files * 2**20))
         worker = stack.enter_context(jobs.worker())
         if warm:
             worker.start(functools.partial(_warm_up, pipeline, folder), threading.Event(), lambda _: None)
@@ -106,6 +112,7 @@ def served(pipeline: Pipeline, options: AppOptions, *, warm: bool = True) -> Gen
             max_file_size=options.max_upload * 2**20,
             footer_links=["api"],
             css=gradio_page.CSS,
+            app_kwargs={"middleware": gradio_page.host_check(options.host)},
         )
         stack.callback(page.close, verbose=False)
         yield page

@@ -1,8 +1,11 @@
 """The two errors a user can cause, and how a command line reports them."""
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Generator
+from types import FrameType
 
 _LONGEST = 2000  # characters of a message
 
@@ -35,21 +38,64 @@ class DataError(_OneLine):
     """Bad data: an unreadable picture, a truncated record, a foreign checkpoint. A command line exits with code 1."""
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asks the program to end: like Ctrl-C, so that whatever is open is closed and temporary files go.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 @contextlib.contextmanager
 def report_errors() -> Generator[None, None, None]:
     """Ends the program with one line on stderr instead of a traceback for what a user can cause.
 
+    Meanwhile SIGTERM and SIGHUP raise `Ended`, unless they are ignored (as under `nohup`).
+
     Raises:
-        SystemExit: code 2 for a `UserError`, 1 for a `DataError`, 130 for an interrupt.
+        SystemExit: code 2 for a `UserError`, 1 for a `DataError`, 130 for an interrupt, 128 and its number for a
+            signal.
     """
+    with _reported(), _ending_signals():
+        yield
+
+
+@contextlib.contextmanager
+def _reported() -> Generator[None, None, None]:
     try:
         yield
     except UserError as error:
         _exit(error, 2)
     except DataError as error:
         _exit(error, 1)
+    except Ended as error:
+        _exit(f"ended by {signal.Signals(error.number).name}", 128 + error.number)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
+
+
+@contextlib.contextmanager
+def _ending_signals() -> Generator[None, None, None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise Ended(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit(message: object, code: int) -> None:

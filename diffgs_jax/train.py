@@ -46,7 +46,7 @@ def train(config: TrainConfig) -> training.TrainState:
         UserError: if the run folder cannot be written or belongs to a run with other settings, or the settings do not
             fit the machine.
         DataError: if the data cannot be read, or the loss is not finite.
-        SystemExit: with `training.EXIT_CODE`, after saving, if the run was asked to stop (SIGTERM).
+        SystemExit: with `training.EXIT_CODE`, after saving, if the run was asked to stop (SIGTERM, Ctrl-C, SIGHUP).
     """
     # The other processes first: nothing may touch a device before they have found each other
     training.join_cluster(config.cluster)

@@ -8,11 +8,15 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import gradio as gr  # ty: ignore (optional)
+from starlette.datastructures import Headers  # ty: ignore (optional)
+from starlette.middleware import Middleware  # ty: ignore (optional)
+from starlette.responses import PlainTextResponse  # ty: ignore (optional)
 
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
 from diffgs_jax.viewing.assets import Asset, AssetOptions, JobProgress, make_asset
+from diffgs_jax.viewing.hosts import is_allowed
 from diffgs_jax.viewing.jobs import Abandoned, Done, Worker, follow
 
 TITLE = "Picture to 3D"
@@ -174,6 +178,26 @@ def _made(
         except (UserError, DataError) as error:
             message = html.escape(str(error).replace(picture, path.name))
             raise gr.Error(message, duration=None, print_exception=False) from error
+
+
+def host_check(host: str) -> list[Any]:
+    """Returns the middleware that refuses requests by the name of another machine; see `diffgs_jax.viewing.hosts`.
+
+    Args:
+        host: that the page is served at.
+    """
+
+    class CheckHost:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and not is_allowed(Headers(scope=scope).get("host"), host):
+                await PlainTextResponse("This page answers to local names only.\n", 421)(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+
+    return [Middleware(CheckHost)]
 
 
 def _untouched(upload: Any) -> str | None:

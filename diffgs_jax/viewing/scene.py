@@ -5,8 +5,9 @@ viser's client is a single file without anything fetched from elsewhere, so both
 
 import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Gaussians, ObjectRig, covariances, sh_to_color
 from diffgs_jax.interop import clean_gaussians
+from diffgs_jax.viewing.hosts import is_allowed
 from diffgs_jax.viewing.ports import find_port
 from diffgs_jax.viewing.viewables import MeshFile, Up, Viewable
 
@@ -155,13 +157,33 @@ def _started(host: str, port: int, title: str | None = None) -> Generator[Any, N
     except ImportError:
         raise UserError('the viewer needs viser: pip install "diffgs_jax[view]"') from None
     console = rich.get_console()
-    with _silent(console):
+    with _silent(console), _checked_names(host):
         server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
     try:
         yield server
     finally:
         with _silent(console):
             server.stop()
+
+
+@contextlib.contextmanager
+def _checked_names(host: str) -> Generator[None, None, None]:
+    """Has a server that is started meanwhile refuse requests by the name of another machine."""
+    # viser has no place for such a check, so it is put in front of the function with which it looks at requests.
+    from websockets.asyncio import server as sockets  # ty: ignore (comes with viser)
+
+    serve = sockets.serve
+
+    def serve_checked(*arguments: Any, process_request: Callable[..., Any] | None = None, **settings: Any) -> Any:
+        def check(connection: Any, request: Any) -> Any:
+            if not is_allowed(request.headers.get("Host"), host):
+                return connection.respond(421, "This page answers to local names only.\n")
+            return None if process_request is None else process_request(connection, request)
+
+        return serve(*arguments, process_request=check, **settings)
+
+    with mock.patch.object(sockets, "serve", serve_checked):
+        yield
 
 
 @contextlib.contextmanager

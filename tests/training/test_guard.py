@@ -51,12 +51,13 @@ def test_a_broken_step_names_its_samples(tmp_path):
         check_health(tmp_path, taken[1:], ["chair", "table", "lamp"], guarded=True)  # it leaves out everything
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_continues_exactly(runs, tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
+def test_a_run_that_is_asked_to_stop_saves_and_continues_exactly(name, runs, tmp_path):
     whole = ["--run.steps", "60", "--run.checkpoint-every", "1000"]
     runs.finish(runs.start(tmp_path / "whole", *whole))
     process = runs.start(tmp_path / "asked", *whole)
     wait_for(process, lambda: (tmp_path / "asked" / "metrics.jsonl").exists())
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(getattr(signal, name))
     said = runs.finish(process, EXIT_CODE)
     assert "asked to stop: step" in said
     done = len(runs.losses(tmp_path / "asked"))

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import urllib.error
@@ -206,6 +208,25 @@ def test_no_other_machine_is_asked(fake_pipeline, no_rendering, picture, tmp_pat
         ask(client, picture)
         client.close()
     assert asked == []
+
+
+def test_names_of_other_machines_are_refused(page):
+    with pytest.raises(urllib.error.HTTPError, match="421"):
+        urllib.request.urlopen(urllib.request.Request(page.local_url, headers={"Host": "evil.example"}), timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_no_files_are_left_after_a_signal(name, tmp_path):
+    """The real command, killed while it compiles its programs."""
+    places = {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "diffgs_jax.app", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | places)
+    assert "Picture to 3D at" in process.stdout.readline()
+    assert list(tmp_path.glob("diffgs-app-*"))
+    process.send_signal(getattr(signal, name))
+    assert process.wait(timeout=300) == 0
+    assert not list(tmp_path.glob("diffgs-app-*"))
 
 
 def test_options_are_checked_before_anything_starts(fake_pipeline):

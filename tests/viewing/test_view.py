@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -59,7 +60,8 @@ def test_a_port_that_is_taken(ply, capsys):
     assert code == 2 and str(port) in error
 
 
-def test_it_serves_until_interrupted(ply):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_it_serves_local_names_until_interrupted(name, ply):
     pytest.importorskip("viser")
     command = [sys.executable, "-m", "diffgs_jax.view", str(ply), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -68,8 +70,10 @@ def test_it_serves_until_interrupted(ply):
         address = line.split(" at ")[1].split()[0]
         with urllib.request.urlopen(address, timeout=20) as answer:
             assert answer.status == 200
-        process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=30)
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": "evil.example"}), timeout=20)
+        process.send_signal(getattr(signal, name))
+        out, error = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0 and not out.strip() and not error
