@@ -6,6 +6,9 @@ import tempfile
 CACHE = tempfile.mkdtemp(prefix="diffgs-compiled-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Programs of tests run once or twice: without LLVM's expensive passes the suite takes half as long. Set it to 0 to test
+# the programs that users get.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
