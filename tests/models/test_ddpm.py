@@ -86,6 +86,7 @@ def test_the_timestep_embedding_is_the_published_one():
     found = nnx.merge(nnx.graphdef(module), params)(jnp.asarray([0, 7, 49]))
     angles = np.asarray([0.0, 7.0, 49.0])[:, None] * 10_000.0 ** (-np.arange(128) / 128)
     features = np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
+    params = jax.tree.map(np.asarray, params)
     hidden = features @ params["hidden"]["kernel"] + params["hidden"]["bias"]
     hidden = hidden / (1 + np.exp(-hidden))
     np.testing.assert_allclose(found, hidden @ params["output"]["kernel"] + params["output"]["bias"], atol=2e-5)
