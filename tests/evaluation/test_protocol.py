@@ -116,7 +116,7 @@ def test_scores_do_not_depend_on_the_batch_size():
     two = evaluation.evaluate_views(paint, items, evaluation.ProtocolConfig(batch_size=2))
     for name in one.scores:
         for a, b in zip(one.scores[name], two.scores[name], strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-5)
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_lpips_is_scored_where_it_is_asked_for(monkeypatch):

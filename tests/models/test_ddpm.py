@@ -6,7 +6,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
@@ -205,44 +204,6 @@ def test_sampling_is_algorithm_2_of_ho_et_al(clip):
     *_, last = generate(config, params, {}, request(count), Sampling(sampler), keys)
     assert last.generated.images.shape == (count, SIZE, SIZE, 3)
     np.testing.assert_allclose(last.generated.images, np.clip((x + 1) / 2, 0, 1), atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A model of two images, all red and all green, and how many steps it was trained for."""
-    config = dataclasses.replace(TINY, schedule=ScheduleConfig(name="squaredcos_cap_v2", steps=100))
-    colors = np.asarray([[0.9, 0.1, 0.1], [0.1, 0.8, 0.3]], np.float32)
-    images = np.broadcast_to(colors[:, None, None, None], (2, 1, SIZE, SIZE, 3))
-    batch = make_batch(samples=32)
-    batch = batch._replace(inputs=batch.inputs._replace(images=np.tile(images, (16, 1, 1, 1, 1))))
-    optimizer = optax.adam(optax.linear_schedule(4e-3, 2e-4, 400))
-
-    @jax.jit
-    def train(params):
-        def step(carry, number):
-            params, state, average = carry
-            key = jax.random.fold_in(jax.random.key(0), number)
-            gradient = jax.grad(lambda p: module.loss(config, p, {}, batch, key, number)[0])(params)
-            updates, state = optimizer.update(gradient, state)
-            params = optax.apply_updates(params, updates)
-            return (params, state, optax.incremental_update(params, average, 0.02)), None
-
-        return jax.lax.scan(step, (params, optimizer.init(params), params), jnp.arange(400))[0][2]
-
-    return config, train(module.init(config, jax.random.key(0))), colors
-
-
-@pytest.mark.parametrize(("kind", "steps"), [("ddpm", 100), ("ddim", 20)])
-def test_a_model_of_two_images_samples_both_and_nothing_else(trained, kind, steps):
-    config, params, colors = trained
-    count = 64
-    keys = jax.random.split(jax.random.key(2), count)
-    sampler = make_sampler(module.schedule(config), kind, steps)
-    *_, last = generate(config, params, {}, request(count), Sampling(sampler), keys)
-    difference = np.abs(np.asarray(last.generated.images)[:, None] - colors[None, :, None, None])
-    nearest = difference.max(axis=(2, 3, 4))
-    assert (nearest.min(axis=1) < 0.15).mean() > 0.9
-    assert 0.25 < nearest.argmin(axis=1).mean() < 0.75  # half and half, of 64 draws
 
 
 # What is known without weights

@@ -279,7 +279,8 @@ def test_gradients_are_finite_and_reach_every_part_but_the_other_decoder(params)
     # Zero gates hide the trunk at the start: look at it with weights that have moved.
     keys = iter(jax.random.split(jax.random.key(7), 200))
     moved = jax.tree.map(lambda leaf: leaf + 0.02 * jax.random.normal(next(keys), leaf.shape), params)
-    gradients = jax.grad(lambda p: loss_of(CONFIG, p, inputs, novel, jax.random.key(3), jnp.int32(99))[0])(moved)
+    gradient = jax.jit(jax.grad(lambda p: loss_of(CONFIG, p, inputs, novel, jax.random.key(3), jnp.int32(99))[0]))
+    gradients = gradient(moved)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.all(np.isfinite(leaf)), name
@@ -298,6 +299,7 @@ def test_the_denoiser_keeps_condition_views_clean(params):
     np.testing.assert_array_equal(denoiser_of(params, views)(other, jnp.full(2, 500)).x0, x0)
 
 
+@pytest.mark.slow
 def test_scheduled_sampling_is_what_ddim_hands_to_its_second_step(params):
     """Gradients apart, a batch of them is a batch whose clean views are those of the sampler's first step."""
     views, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
