@@ -1,4 +1,4 @@
-"""Plain diffusion of images: the loss, classes, Ho et al.'s algorithms and what a trained model samples."""
+"""Plain diffusion of images: the loss, classes and Ho et al.'s algorithms."""
 
 import dataclasses
 import functools
