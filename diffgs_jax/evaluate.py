@@ -10,7 +10,7 @@ the published protocol. `--help` lists every option.
 import dataclasses
 import pathlib
 
-from diffgs_jax.commands.evaluation import ProtocolOptions, check_at_least_one
+from diffgs_jax.commands.protocol_options import ProtocolOptions, check_at_least_one
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import report_errors

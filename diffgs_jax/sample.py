@@ -7,18 +7,19 @@ keep the others back. A model that makes images without a pose fills the folder 
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from diffgs_jax.commands.progress import progress_bar
+from diffgs_jax.commands.sample_jobs import find_jobs
 from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
-from diffgs_jax.files import filled_folder
+from diffgs_jax.files import filled_folder, shown_size
 
 if TYPE_CHECKING:
     from diffgs_jax.inference import Pipeline
@@ -55,25 +56,27 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
         DataError: if the image or the checkpoint is not usable.
         SystemExit: with code 1 if some of several images could not be used; each was told in a line.
     """
-    # What takes seconds to import comes after the options are known to be good
-    from diffgs_jax.commands.sample_images import write_image_grid
-    from diffgs_jax.commands.sample_jobs import find_jobs
-    from diffgs_jax.commands.sample_record import refuse_others
-    from diffgs_jax.inference import load
-
     jobs = []
     if options.image is not None:
         jobs = find_jobs(options.image, options.out, seed=options.seed, samples=options.samples)
     with filled_folder(options.out):  # known to be writable before any work, and gone again if nothing comes of it
-        pipeline = load(options.checkpoint, low_memory=options.low_memory)
+        with progress_bar("loading the model"):
+            # What takes seconds to import comes after the options are known to be good
+            from diffgs_jax.commands.sample_images import write_image_grid
+            from diffgs_jax.commands.sample_record import refuse_others
+            from diffgs_jax.inference import load
+
+            pipeline = load(options.checkpoint, low_memory=options.low_memory)
         last = dataclasses.replace(options.sampling, seed=options.seed + options.samples - 1)
         for sampling in (options.sampling, last):
             pipeline.check(options.inputs, sampling, has_image=options.image is not None)
         if record is not None:
             refuse_others(record, options, pipeline)
+        name = "the one that comes with the package" if options.checkpoint is None else options.checkpoint
+        print(f"model: {name}, {pipeline.described()}", flush=True)
         if pipeline.requirements.makes == "images":
-            with _progress_bar(options.samples, "sampling", "image") as advance:
-                files = write_image_grid(pipeline, options, advance)
+            with progress_bar("compiling (first time only)", options.samples, "image") as bar:
+                files = write_image_grid(pipeline, options, _advance(bar))
             print(f"{options.samples} images: {', '.join(str(path) for path in files[:3])}, …")
             return
         failed = 0
@@ -93,7 +96,7 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
 
 
 def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
-    """Samples one image once, and says which files came of it."""
+    """Samples one image once, and says which files came of it and how large they are."""
     from diffgs_jax.commands.sample_outputs import write_outputs
     from diffgs_jax.commands.sample_record import make_record
 
@@ -101,21 +104,23 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     steps = pipeline.config.sampling.steps if options.steps is None else options.steps
     with filled_folder(options.out) as folder:
         given = pipeline.prepare(options.image, options.inputs)
-        with _steps_shown(steps) as on_step:
+        with progress_bar("compiling (first time only)", steps) as bar:
+            advance = _advance(bar)
             result = pipeline(
                 given,
                 inputs=options.inputs,
                 sampling=options.sampling,
                 trajectory=options.trajectory,
-                on_step=on_step,
+                # Where nobody watches, all steps are one call
+                on_step=None if bar.disable else lambda done: advance(done - bar.n),
             )
         if options.min_opacity or options.crop_radius is not None:
             result = result.cleaned(min_opacity=options.min_opacity, crop_radius=options.crop_radius)
         write_outputs(folder, result, options)
-        names = sorted(path.name for path in folder.iterdir())
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         record = make_record(options, pipeline, folder)
         (folder / "sample.json").write_text(json.dumps(record, indent=2) + "\n")
-    files = ", ".join(str(options.out / name) for name in names)
+    files = ", ".join(f"{options.out / name} ({shown_size(size)})" for name, size in sizes.items())
     print(f"{len(result.splat.opacities)} Gaussians: {files}", flush=True)
 
 
@@ -123,30 +128,17 @@ def _is_folder(options: SampleOptions) -> bool:
     return options.image is not None and options.image.is_dir()
 
 
-@contextlib.contextmanager
-def _progress_bar(total: int, doing: str, unit: str) -> Generator[Callable[[int], object], None, None]:
-    from tqdm import tqdm
+def _advance(bar: Any) -> Callable[[int], object]:
+    """Returns what moves a bar by parts that were done; with the first one, compiling is over."""
 
-    with tqdm(total=total, desc=doing, unit=unit, leave=False, disable=None) as bar:
-        yield bar.update
+    def advance(parts: int) -> None:
+        if parts:
+            if not bar.n:
+                bar.unpause()  # the time left is not that of compiling
+            bar.set_description("sampling", refresh=False)
+            bar.update(parts)
 
-
-@contextlib.contextmanager
-def _steps_shown(steps: int) -> Generator[Callable[[int], object] | None, None, None]:
-    """Yields what shows the number of steps done, or None where standard error is no terminal."""
-    from tqdm import tqdm
-
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with tqdm(total=steps, desc="compiling (first time only)", unit="step", leave=False) as bar:
-
-        def on_step(done: int) -> None:
-            if done:
-                bar.set_description("sampling", refresh=False)
-                bar.update(done - bar.n)
-
-        yield on_step
+    return advance
 
 
 if __name__ == "__main__":

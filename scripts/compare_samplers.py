@@ -19,14 +19,13 @@ from tqdm import tqdm
 
 from diffgs_jax import evaluation
 from diffgs_jax.commands.evaluation import (
-    ProtocolOptions,
-    check_at_least_one,
     choose_metrics,
     describe_protocol,
     keep_row,
     predictor_of,
     read_cases,
 )
+from diffgs_jax.commands.protocol_options import ProtocolOptions, check_at_least_one
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.data import open_store
 from diffgs_jax.diffusion import SamplerKind

@@ -1,6 +1,5 @@
-"""What command lines ask of a model and how they score the answers: options, objects or scenes, baselines."""
+"""What command lines ask of a model and how they score the answers: objects or scenes, baselines."""
 
-import dataclasses
 import pathlib
 import resource
 import sys
@@ -13,53 +12,14 @@ from tqdm import tqdm
 
 from diffgs_jax import evaluation
 from diffgs_jax.checkpoints import read_metadata
-from diffgs_jax.data import DataConfig, RecordStore, Split, load_views, open_store
+from diffgs_jax.commands.protocol_options import ProtocolOptions
+from diffgs_jax.data import RecordStore, load_views, open_store
 from diffgs_jax.datasets import read_evaluation_index
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256, file_sha256
 from diffgs_jax.geometry import denoised_cameras
 from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class ProtocolOptions:
-    """What is asked of a model, and how its answers are scored."""
-
-    checkpoint: pathlib.Path | None = None
-    """Folder of a training run or of its checkpoints; by default the model that comes with the package."""
-    data: pathlib.Path = pathlib.Path(DataConfig().path)
-    """Record store with the objects or scenes."""
-    split: Split = "test"
-    """Which of them."""
-    index: pathlib.Path | None = None
-    """For scenes: which frames are shown and asked for, {scene: {"context": […], "target": […]} | null}, such as
-    pixelSplat's evaluation index of RealEstate10K. The first context frame is shown; the targets are denoised and
-    scored."""
-    max_objects: int | None = None
-    """Score this many objects, spread evenly over the split; all by default."""
-    max_views: int | None = None
-    """Ask for this many views of an object, spread evenly over all but the one that is shown; all by default."""
-    condition_view: int | None = None
-    """Number of the stored view that is shown, the same for all objects; by default the one nearest elevation 20°."""
-    target_views: tuple[int, ...] | None = None
-    """Numbers of the stored views that are asked for, such as those of a ring; all others by default."""
-    batch_size: int = 8
-    """Objects that are sampled together."""
-    seed: int = 0
-    """Of the noise."""
-    lpips: bool = True
-    """Score LPIPS and FD-VGG16 too, if the networks are installed; on a CPU they take longer than all the rest."""
-    inception: pathlib.Path | None = None
-    """An Inception network as an ONNX file, for FID and KID; diffgs_jax/evaluation/inception.py says how to make it."""
-
-
-def check_at_least_one(options: Any, *names: str) -> None:
-    """Raises a `UserError` for the first of the options that is given and less than 1."""
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"{name} must be at least 1, not {value}")
 
 
 def choose_metrics(options: ProtocolOptions, pipeline: Pipeline) -> evaluation.ProtocolConfig:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from diffgs_jax import evaluation
-from diffgs_jax.commands.evaluation import ProtocolOptions
+from diffgs_jax.commands.protocol_options import ProtocolOptions
 from diffgs_jax.data import open_store
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import write_json, write_text

@@ -33,9 +33,11 @@ def find_jobs(image: pathlib.Path, out: pathlib.Path, *, seed: int = 0, samples:
         samples: of each picture; if several, each gets a folder `seed_…`.
 
     Raises:
-        UserError: if the folder holds no picture or cannot be read.
+        UserError: if there is no such picture, or the folder holds none or cannot be read.
     """
     places = [(image, out)]
+    if not image.exists():
+        raise UserError(f"cannot read {image}: there is no such file or folder")
     if image.is_dir():
         try:
             images = sorted(entry for entry in image.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)

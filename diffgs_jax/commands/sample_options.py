@@ -9,12 +9,13 @@ from PIL import ImageColor
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
-from diffgs_jax.interop import SPLAT_SUFFIXES, Shown, Sphere, check_cleaning, check_matting, check_turntable
+from diffgs_jax.interop import Shown, Sphere, check_cleaning, check_matting, check_turntable
 
 Format = Literal["ply", "spz", "splat", "glb", "obj"]
 """Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
 
 
+_MESH_FORMATS = ("glb", "obj")
 _MESH_PACKAGES = ("trimesh", "skimage", "fast_simplification")
 
 
@@ -69,7 +70,7 @@ class SampleOptions(InputOptions, SamplingOptions):
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
         check_cleaning(self.min_opacity, None if self.crop_radius is None else Sphere(self.crop_radius))
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
-        if any(f".{suffix}" not in SPLAT_SUFFIXES for suffix in self.formats):
+        if any(name in _MESH_FORMATS for name in self.formats):
             missing = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]
             if missing:
                 raise UserError(f'meshes need {missing[0]}: pip install "diffgs_jax[mesh]"')

@@ -2,8 +2,7 @@
 
 import pathlib
 
-from tqdm import tqdm
-
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.inference.result import Result
 from diffgs_jax.interop import SPLAT_SUFFIXES, render_trajectory, write_contact_sheet, write_image, write_video
@@ -39,12 +38,13 @@ def _write_splat(folder: pathlib.Path, result: Result, options: SampleOptions) -
         if suffix not in meshes:
             result.save(folder / f"gaussians.{suffix}")
     if meshes:
-        mesh = result.mesh()
+        with progress_bar("making a mesh"):
+            mesh = result.mesh()
         for suffix in meshes:
             write_mesh(folder / f"mesh.{suffix}", mesh)
     for shows in options.turntables if options.frames else ():
         name = "turntable" if shows == "color" else f"turntable_{shows}"
-        with tqdm(total=options.frames, desc=name, unit="frame", disable=None, leave=False) as bar:
+        with progress_bar(name, options.frames, "frame") as bar:
             result.turntable(
                 folder / f"{name}.{options.film}",
                 shows=shows,

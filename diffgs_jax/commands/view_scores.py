@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from diffgs_jax import evaluation
 from diffgs_jax.commands.evaluation import (
-    ProtocolOptions,
     choose_metrics,
     describe_protocol,
     keep_row,
@@ -20,6 +19,7 @@ from diffgs_jax.commands.evaluation import (
     predictor_of,
     read_cases,
 )
+from diffgs_jax.commands.protocol_options import ProtocolOptions
 from diffgs_jax.data import open_store
 from diffgs_jax.evaluation import MODEL, ONE_STEP
 from diffgs_jax.inference import Pipeline, SamplingOptions

@@ -45,4 +45,11 @@ def _message(box: str) -> str:
         elif text:
             sections[-1].append(text)
     words = " ".join(sections[1]) if len(sections) > 1 else ""
+    words = re.sub(r"Expected one of \(([^)]*)\)", _give_one_of, words)
     return f"{words.rstrip('.') or 'the options cannot be read'}; --help lists them all"
+
+
+def _give_one_of(listed: re.Match[str]) -> str:
+    """Returns the possible values in an order that is the same every time, as tyro's set has none."""
+    values = sorted(value.strip(" '\"") for value in listed.group(1).split(",") if value.strip())
+    return f"Give one of {', '.join(value for value in values if value != 'None')}"

@@ -3,18 +3,11 @@
 import dataclasses
 from typing import Literal
 
+from diffgs_jax.diffusion.sampler_kind import SamplerKind
 from diffgs_jax.diffusion.schedules import Schedule
 from diffgs_jax.diffusion.spacing import Spacing
 from diffgs_jax.errors import UserError
 
-SamplerKind = Literal[
-    "ddpm",  # ancestral on the respaced schedule (Ho et al. 2020); the published DiffusionGS sampler
-    "ddim",  # Song et al. 2021; eta between 0 (deterministic) and 1 (ancestral, variance β̃)
-    "dpm",  # DPM-Solver++(2M), deterministic, second order (Lu et al. 2022)
-    "dpm_sde",  # SDE-DPM-Solver++(2M), its stochastic form (Lu et al. 2022)
-    "edm",  # Euler's method in the coordinates x / α (Karras et al. 2022, algorithm 2 without churn and correction)
-    "euler",  # Euler's method for flow matching (Esser et al. 2024)
-]
 Variance = Literal[
     "fixed_large",  # β, the upper bound (Ho et al. 2020, section 3.2); the published DiffusionGS
     "fixed_small",  # β̃, that of q(x_{t−1} | x_t, x_0)

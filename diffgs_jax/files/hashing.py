@@ -9,7 +9,6 @@ import os
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 
 from diffgs_jax.errors import UserError
@@ -40,6 +39,8 @@ def json_sha256(value: Any) -> str:
 
 def arrays_sha256(tree: Any) -> str:
     """Returns the hash of the names, types, shapes and values of a tree of arrays."""
+    import jax  # a second, which what hashes files and texts need not wait for
+
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
@@ -53,6 +54,8 @@ def model_sha256(settings: Any, params: Any) -> str:
 
     Types and shapes follow from the settings and do not go in. `sample.json` records it.
     """
+    import jax  # as above
+
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(jax.tree_util.keystr(path).encode())

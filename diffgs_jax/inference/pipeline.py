@@ -16,9 +16,10 @@ from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, sampler_kin
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import model_sha256
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
+from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.compile_cache import use_compile_cache
 from diffgs_jax.inference.conditions import PosedImages, read_posed_images, show_image
-from diffgs_jax.inference.options import InputOptions, SamplingOptions, check_options
+from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Request, Requirements, Sampling, family
 
@@ -47,6 +48,12 @@ class Pipeline:
     def requirements(self) -> Requirements:
         """What the model needs and what it makes."""
         return family(self.config.model).requirements(self.config.model)
+
+    def described(self) -> str:
+        """Returns in a few words what the model is, for people."""
+        size = sum(leaf.size for leaf in jax.tree.leaves(self.params)) / 1e6
+        side = self.config.data.resolution
+        return f"{size:.1f} M parameters, {side} × {side} pixels, on {jax.devices()[0].device_kind}"
 
     @property
     def background(self) -> float:

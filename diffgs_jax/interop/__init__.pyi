@@ -1,5 +1,6 @@
-from .cleaning import Box, Sphere, check_cleaning, clean_gaussians
+from .cleaning import clean_gaussians
 from .contact_sheet import write_contact_sheet
+from .crops import Box, Sphere, check_cleaning
 from .depth_maps import depth_colors, normal_colors, normals_from_depth
 from .files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
 from .framing import FramedImage, frame_object, load_framed
@@ -10,7 +11,8 @@ from .ply import read_ply, write_ply
 from .splat import read_splat, write_splat
 from .spz import read_spz, write_spz
 from .trajectory import render_trajectory
-from .turntable import Shown, check_turntable, render_turntable
+from .turntable import render_turntable
+from .turntable_settings import Shown, check_turntable
 from .video import VIDEO_SUFFIXES, check_video, write_video
 
 __all__ = [

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 _PLAIN_SHARE = 0.7  # of the border that must have the background's colour; an object may touch the edge
 _LEAST_TOLERANCE, _MOST_TOLERANCE = 0.04, 0.1  # colour differences; JPEG blocks need the first
@@ -44,11 +44,11 @@ def cover_of_plain_background(image: Float[np.ndarray, "h w 3"]) -> Matte | None
     if alike[border].mean() < _PLAIN_SHARE:
         return None
 
-    outside = ndimage.binary_propagation(border & alike, mask=alike)
+    outside = scipy.ndimage.binary_propagation(border & alike, mask=alike)
     inside = without_specks(_without_scenery(~outside, border))
     reach = max(1, round(max(height, width) / 400))
-    band = ndimage.binary_dilation(outside, np.ones((3, 3)), iterations=reach) & inside
-    nearby = ndimage.maximum_filter(difference, size=2 * reach + 3)
+    band = scipy.ndimage.binary_dilation(outside, np.ones((3, 3)), iterations=reach) & inside
+    nearby = scipy.ndimage.maximum_filter(difference, size=2 * reach + 3)
     soft = np.clip(difference / np.maximum(nearby, tolerance), 0, 1)
     return Matte(np.where(band, soft, inside).astype(np.float32), background)
 
@@ -68,7 +68,7 @@ def _plane_through(image: Float[np.ndarray, "h w 3"], border: Bool[np.ndarray, "
 
 def _without_scenery(visible: Bool[np.ndarray, "h w"], border: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Drops what the border cuts and is small beside the largest part: dark corners, a neighbour, a table's edge."""
-    parts, count = ndimage.label(visible, structure=np.ones((3, 3)))
+    parts, count = scipy.ndimage.label(visible, structure=np.ones((3, 3)))
     if count < 2:
         return visible
     areas = np.bincount(parts.ravel())
@@ -80,7 +80,7 @@ def _without_scenery(visible: Bool[np.ndarray, "h w"], border: Bool[np.ndarray, 
 
 def without_specks(visible: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Drops the parts that are under a thousandth of the largest part: dust would decide the bounding box."""
-    parts, count = ndimage.label(visible, structure=np.ones((3, 3)))
+    parts, count = scipy.ndimage.label(visible, structure=np.ones((3, 3)))
     if count < 2:
         return visible
     areas = np.bincount(parts.ravel())

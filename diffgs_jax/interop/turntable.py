@@ -2,37 +2,18 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, orbit
 from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
-from diffgs_jax.interop.video import check_video
+from diffgs_jax.interop.turntable_settings import Shown
 from diffgs_jax.rasterizer import expected_depth, render
 
-Shown = Literal["color", "depth", "normals"]
-"""What a turntable shows."""
-
 _FRAMES_AT_ONCE = 8  # rendered by one call: bounds memory, and is the only shape that is compiled
-
-
-def check_turntable(frames: int, size: int, suffix: str = ".mp4") -> None:
-    """Finds out before any expensive work whether a film of this kind can be written; none (0 frames) always can.
-
-    Raises:
-        UserError: if the number of frames, their size or the suffix is impossible, or there is no ffmpeg.
-    """
-    if frames < 0:
-        raise UserError(f"the number of frames must be 0 or more, not {frames}")
-    if size < 16 or (size % 2 and suffix == ".mp4"):
-        raise UserError(f"the turntable's size must be an even number of pixels, at least 16, not {size}")
-    if frames:
-        check_video(suffix, size, size)
 
 
 def render_turntable(

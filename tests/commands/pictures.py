@@ -111,7 +111,7 @@ def fill(folder):
         (folder / name).write_bytes(content)
         expected[name] = error
     (folder / "folder.png").mkdir()
-    expected["folder.png"] = "Is a directory"
+    expected["folder.png"] = "it is a folder"
     for name, part in (("cut short.png", 0.6), ("cut short.jpg", 0.5), ("cut short.gif", 0.5)):
         save(name, opaque, "damaged")
         damaged(folder / name, part)

@@ -12,6 +12,7 @@ import pytest
 import stub_family
 
 from diffgs_jax.checkpoints import latest_step, save_weights
+from diffgs_jax.commands.training import train
 from diffgs_jax.config import RunConfig, TrainConfig, apply_overrides, from_dict, to_dict
 from diffgs_jax.data import DataConfig, Record, encode_record, training_batches
 from diffgs_jax.data.images import encode_webp
@@ -23,7 +24,6 @@ from diffgs_jax.models import Cost, Diffuses, Encodes, Family, Generates, Predic
 from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
 from diffgs_jax.models.family import register, request_of
-from diffgs_jax.train import train
 
 SIZE = 16
 GAUSSIANS = DiffusionGSConfig(
