@@ -30,6 +30,9 @@ class EvaluateOptions(ProtocolOptions):
     model's config says."""
     one_step: bool = True
     """Score what the model makes of pure noise in a single step, too."""
+    twice: bool = True
+    """Score the same Gaussians at twice the training resolution, too, without LPIPS; where stored views are that large,
+    and for objects only."""
     swap: bool = True
     """Score what the model makes of another object's picture, too; keeps every object's Gaussians in memory."""
     baselines: bool = True
@@ -73,6 +76,7 @@ def evaluate(options: EvaluateOptions) -> None:
         else:
             rows = ViewRows(
                 one_step=options.one_step,
+                twice=options.twice,
                 swap=options.swap,
                 baselines=options.baselines,
                 training_data=training_data,

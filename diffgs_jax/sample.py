@@ -116,12 +116,17 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
             )
         if options.min_opacity or options.crop_radius is not None:
             result = result.cleaned(min_opacity=options.min_opacity, crop_radius=options.crop_radius)
+        made = 0 if result.gaussians is None else len(result.gaussians.opacities)
+        if options.prune and made:
+            result = result.pruned()
         write_outputs(folder, result, options)
         sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         record = make_record(options, pipeline, folder)
         (folder / "sample.json").write_text(json.dumps(record, indent=2) + "\n")
     files = ", ".join(f"{options.out / name} ({shown_size(size)})" for name, size in sizes.items())
-    print(f"{len(result.splat.opacities)} Gaussians: {files}", flush=True)
+    written = len(result.splat.opacities)
+    left_out = f" ({made - written} that cannot be seen were left out)" if written < made else ""
+    print(f"{written} Gaussians{left_out}: {files}", flush=True)
 
 
 def _is_folder(options: SampleOptions) -> bool:

@@ -31,7 +31,7 @@ from diffgs_jax.data import open_store
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.files import json_sha256, make_folder, write_json, write_text
-from diffgs_jax.inference.pipeline import load
+from diffgs_jax.inference import SamplingOptions, load
 
 NAMES: dict[SamplerKind, str] = {"ddpm": "DDPM", "ddim": "DDIM", "dpm": "DPM-Solver++"}
 PLOTTED = ("bbox_psnr", "bbox_lpips_vgg", "fd_vgg16", "alpha_iou", "bbox_ssim", "seconds")
@@ -59,13 +59,14 @@ def main(options: Options) -> None:
     pipeline = load(options.checkpoint)
     protocol = choose_metrics(options, pipeline)
     for kind in options.samplers:  # so that an impossible number of steps is told at once
-        predictor_of(pipeline, protocol, kind, max(options.steps))
+        predictor_of(pipeline, protocol, kind, max(options.steps), variance=0.0)
     store = open_store(options.data, options.split)
     cases = read_cases(options, store, pipeline)
     settings = describe_protocol(options, pipeline, protocol, store, cases)
     unfinished = options.out / "unfinished"
     truth = evaluation.features_of_truth(cases, protocol, keep=keep_row(unfinished, settings, "truth"))
 
+    variance = pipeline.filter_variance(SamplingOptions(filter=options.filter))
     cells: Cells = {}
     wanted = [(kind, steps) for steps in sorted(set(options.steps)) for kind in options.samplers]
     for number, (kind, steps) in enumerate(wanted):
@@ -76,7 +77,7 @@ def main(options: Options) -> None:
             keep = keep_row(unfinished, settings, file.stem)
             with tqdm(total=len(cases), desc=f"{number + 1}/{len(wanted)} {kind} {steps}", unit="object") as bar:
                 row = evaluation.evaluate_model(
-                    predictor_of(pipeline, protocol, kind, steps),
+                    predictor_of(pipeline, protocol, kind, steps, variance=variance),
                     pipeline.params,
                     cases,
                     protocol,

@@ -53,16 +53,24 @@ def main(options: Options) -> None:
         fov_degrees=rig.fov,
     )
     draw = jax.jit(
-        lambda gaussians: (
-            render(gaussians, cameras, height=options.size, width=options.size, background=pipeline.background).image
-        )
+        lambda gaussians, dilation: (
+            render(
+                gaussians,
+                cameras,
+                height=options.size,
+                width=options.size,
+                background=pipeline.background,
+                dilation=dilation,
+            ).image
+        ),
+        static_argnums=1,
     )
     rows = []
     for path in options.images:
         result = pipeline(path, seed=options.seed, steps=options.steps, sampler=options.sampler)
         assert result.views is not None
         seen = jax.image.resize(result.views.images[0, 0], (options.size, options.size, 3), "bilinear")
-        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.splat))]))
+        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.splat, result.dilation))]))
     write_image(options.out, tile_images(np.stack(rows)))
     print(f"{options.out}: {len(rows)} objects")
 

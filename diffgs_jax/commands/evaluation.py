@@ -1,13 +1,15 @@
 """What command lines ask of a model and how they score the answers: objects or scenes, baselines."""
 
+import io
 import pathlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from diffgs_jax import evaluation
@@ -46,9 +48,21 @@ def choose_metrics(options: ProtocolOptions, pipeline: Pipeline) -> evaluation.P
 
 
 def predictor_of(
-    pipeline: Pipeline, protocol: evaluation.ProtocolConfig, sampler: SamplerKind | None, steps: int | None
+    pipeline: Pipeline,
+    protocol: evaluation.ProtocolConfig,
+    sampler: SamplerKind | None,
+    steps: int | None,
+    *,
+    variance: float,
 ) -> evaluation.Predictor:
     """Returns the model behind a sampler; asked for its own rig's views, where a protocol names no others.
+
+    Args:
+        pipeline: the model.
+        protocol: the protocol.
+        sampler: one of `pipeline.sampler_kinds`; None for the model's own.
+        steps: of the sampler; None for the model's own.
+        variance: of `Pipeline.filter_variance`.
 
     Raises:
         UserError: if there are not that many steps.
@@ -61,6 +75,7 @@ def predictor_of(
         denoised_cameras(settings.rig),
         settings.data.resolution,
         protocol,
+        variance=variance,
     )
 
 
@@ -102,6 +117,43 @@ def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline)
         )
 
 
+def read_finer(
+    options: ProtocolOptions, store: RecordStore, pipeline: Pipeline
+) -> Callable[[Sequence[int]], list[evaluation.PosedObject]] | None:
+    """Returns what reads objects of `read_cases` by their index, with the same views at twice the resolution.
+
+    None, and a line that says why, where there is nothing to compare with.
+
+    Raises:
+        DataError: if the first record cannot be used.
+    """
+    side = 2 * pipeline.config.data.resolution
+    chosen = evaluation.spread(len(store), options.max_objects or len(store))
+    with Image.open(io.BytesIO(store[chosen[0]].images[0])) as first:
+        stored = min(first.size)
+    if options.index is not None or stored < side:
+        why = (
+            "of objects only"
+            if options.index is not None
+            else f"where stored views are that large; these have {stored}"
+        )
+        print(f"Scores at {side} × {side} pixels are left out: they are made {why}")
+        return None
+
+    def read(indices: Sequence[int]) -> list[evaluation.PosedObject]:
+        return evaluation.load_objects(
+            store,
+            side,
+            [chosen[index] for index in indices],
+            background=pipeline.background,
+            condition_view=options.condition_view,
+            target_views=options.target_views,
+            max_views=options.max_views,
+        )
+
+    return read
+
+
 def describe_protocol(
     options: ProtocolOptions,
     pipeline: Pipeline,
@@ -127,6 +179,7 @@ def describe_protocol(
         "target views": sum(len(item.images) - 1 for item in cases),
         "resolution": pipeline.config.data.resolution,
         "condition": condition,
+        "filter": pipeline.filter_variance(SamplingOptions(filter=options.filter)),
         "seed": options.seed,
         "batch size": options.batch_size,
         "LPIPS": ", ".join(protocol.lpips) or "none",

@@ -34,6 +34,9 @@ class ProtocolOptions:
     """Objects that are sampled together."""
     seed: int = 0
     """Of the noise."""
+    filter: bool = True
+    """Score the splat as it is written to files, with what rendering added in training made part of it, where the
+    model's config says so; `--no-filter` scores what the network predicted."""
     lpips: bool = True
     """Score LPIPS and FD-VGG16 too, if the networks are installed; on a CPU they take longer than all the rest."""
     inception: pathlib.Path | None = None

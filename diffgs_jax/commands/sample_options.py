@@ -43,8 +43,10 @@ class SampleOptions(InputOptions, SamplingOptions):
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
+    prune: bool = True
+    """Leave out Gaussians that change no pixel of any picture: those fainter than 1/255. `--no-prune` writes all."""
     min_opacity: float = 0.0
-    """Leave out Gaussians that are fainter. Under 0.004 (1/255) they change no pixel: files shrink, images stay."""
+    """Leave out Gaussians that are fainter, [0, 1]."""
     crop_radius: float | None = None
     """Leave out Gaussians whose centre is farther from the object's: it fits a sphere of radius 1. By default none."""
     turntables: tuple[Shown, ...] = ("color",)

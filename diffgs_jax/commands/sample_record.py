@@ -65,7 +65,11 @@ def read_options(path: pathlib.Path, out: pathlib.Path) -> tuple[SampleOptions, 
     try:
         if record["version"] != _VERSION:
             raise DataError(f"{path} is of version {record['version']}; this program reads version {_VERSION}")
-        return _converter.structure({**record["options"], "out": str(out), "repeat": str(path)}, SampleOptions), record
+        # What did not exist when an older record was written was not done
+        before = {"filter": False, "prune": False}
+        return _converter.structure(
+            {**before, **record["options"], "out": str(out), "repeat": str(path)}, SampleOptions
+        ), record
     except (cattrs.BaseValidationError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a sample.json that this program wrote ({error})") from error
 

@@ -18,10 +18,11 @@ from diffgs_jax.commands.evaluation import (
     peak_memory,
     predictor_of,
     read_cases,
+    read_finer,
 )
 from diffgs_jax.commands.protocol_options import ProtocolOptions
 from diffgs_jax.data import open_store
-from diffgs_jax.evaluation import MODEL, ONE_STEP
+from diffgs_jax.evaluation import FINER, MODEL, ONE_STEP
 from diffgs_jax.inference import Pipeline, SamplingOptions
 from diffgs_jax.interop import tile_images, write_image
 
@@ -32,6 +33,7 @@ class ViewRows:
 
     Attributes:
         one_step: score what the model makes of pure noise in a single step.
+        twice: score the same Gaussians at twice the training resolution.
         swap: score what the model makes of another object's image.
         baselines: score predictions that need no learning.
         training_data: record store whose train split the mean training view is made of.
@@ -40,6 +42,7 @@ class ViewRows:
     """
 
     one_step: bool
+    twice: bool
     swap: bool
     baselines: bool
     training_data: pathlib.Path
@@ -75,22 +78,26 @@ def score_checkpoint(
     usual = pipeline.config.sampling
     sampler, steps = sampling.sampler or usual.sampler, usual.steps if sampling.steps is None else sampling.steps
     protocol = choose_metrics(options, pipeline)
-    predictor = predictor_of(pipeline, protocol, sampler, steps)
+    variance = pipeline.filter_variance(SamplingOptions(filter=options.filter))
+    predictor = predictor_of(pipeline, protocol, sampler, steps, variance=variance)
     store = open_store(options.data, options.split)
     cases = read_cases(options, store, pipeline)
+    finer = read_finer(options, store, pipeline) if wanted.twice else None
 
     # Every row of the table; finished batches of it are kept until all is done
     settings = describe_protocol(options, pipeline, protocol, store, cases)
     keep = functools.partial(keep_row, unfinished, settings)
     truth = evaluation.features_of_truth(cases, protocol, keep=keep("truth"))
     with tqdm(desc=MODEL, total=len(cases) * (2 if wanted.swap and len(cases) > 1 else 1), unit="object") as bar:
-        kept = keep(f"{sampler}-{steps}" + ("-swap" if wanted.swap else ""))
+        kept = keep(f"{sampler}-{steps}" + ("-swap" if wanted.swap else "") + ("" if finer is None else "-finer"))
         model = evaluation.evaluate_model(
-            predictor, pipeline.params, cases, protocol, bar.update, swap=wanted.swap, keep=kept
+            predictor, pipeline.params, cases, protocol, bar.update, swap=wanted.swap, finer=finer, keep=kept
         )
     rows = {MODEL: model}
+    if model.finer is not None:
+        rows[FINER] = evaluation.Evaluation(model.finer, [], {})
     if wanted.one_step and steps > 1:
-        predictor = predictor_of(pipeline, protocol, sampler, 1)
+        predictor = predictor_of(pipeline, protocol, sampler, 1, variance=variance)
         with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar:
             rows[ONE_STEP] = evaluation.evaluate_model(
                 predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")

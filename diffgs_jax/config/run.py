@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from diffgs_jax.diffusion import SamplerKind
-from diffgs_jax.geometry import FOREGROUND_RATIO
+from diffgs_jax.geometry import DILATION, FOREGROUND_RATIO
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,5 +110,9 @@ class SamplingConfig:
     """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published."""
     steps: int = 30
     """Denoiser calls."""
+    filter: float = DILATION
+    """Variance, square pixels of the training resolution, that is made part of every Gaussian a model returns, because
+    rendering added it in training (`geometry/smoothing.py`). 0 returns Gaussians as they were predicted, as published
+    models are used."""
     foreground_ratio: float = FOREGROUND_RATIO
     """An object's larger side over the side of the view, as in the views that the model was trained on."""

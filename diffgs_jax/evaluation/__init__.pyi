@@ -48,6 +48,7 @@ from .protocol import (
 )
 from .report import (
     COLUMNS,
+    FINER,
     MODEL,
     NOTES,
     ONE_STEP,
@@ -75,6 +76,7 @@ __all__ = [
     "CONDITION_ELEVATION",
     "MODEL",
     "NOTES",
+    "FINER",
     "ONE_STEP",
     "PSNR_LIMIT",
     "BatchScores",

@@ -13,7 +13,8 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.evaluation.baselines import ViewImages
 from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.scoring import ProtocolConfig
-from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
+from diffgs_jax.geometry import DILATION, OBJECT, SMOOTHED_DILATION, Cameras, Gaussians, Views
+from diffgs_jax.inference.filtering import filtered
 from diffgs_jax.models import Frozen, ModelConfig, Request, Sampling, family
 from diffgs_jax.rasterizer import expected_depth, render
 
@@ -23,11 +24,13 @@ class Predictor(NamedTuple):
 
     Attributes:
         gaussians: `(params, cases) -> Gaussians [b, n]`.
-        views: `(Gaussians [b, n], cameras [b, t]) -> ViewImages [b, t]`.
+        views: `(Gaussians [b, n], cameras [b, t]) -> ViewImages [b, t]`, at the training resolution.
+        finer_views: the same at twice the training resolution; None where that is not asked for.
     """
 
     gaussians: Callable[[Any, Cases], Gaussians]
     views: Callable[[Gaussians, Cameras], ViewImages]
+    finer_views: Callable[[Gaussians, Cameras], ViewImages] | None = None
 
 
 def make_predictor(
@@ -37,6 +40,8 @@ def make_predictor(
     rig_cameras: Cameras,
     resolution: int,
     config: ProtocolConfig,
+    *,
+    variance: float = 0.0,
 ) -> Predictor:
     """Returns a model's predictor, for any of its weights: a run that is scored on the way compiles once.
 
@@ -50,6 +55,7 @@ def make_predictor(
         rig_cameras: `[v]`, of the views to generate, azimuths counted from the condition view.
         resolution: height and width of all views, pixels.
         config: the protocol, for the background and the seed.
+        variance: of the filter that is made part of the Gaussians, square pixels (`inference/filtering.py`).
 
     Raises:
         UserError: if the family makes no Gaussians.
@@ -63,14 +69,24 @@ def make_predictor(
         request = request_views(cases.condition_images, cases.condition_cameras, cameras, resolution, cases.domain)
         keys = jax.numpy.stack([jax.random.key(config.seed)] * len(cases.condition_images))
         *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
-        return last.generated.gaussians
+        return filtered(last.generated.gaussians, request, variance)
 
-    return Predictor(gaussians, functools.partial(_render_views, resolution=resolution, background=config.background))
+    dilation = SMOOTHED_DILATION if variance else DILATION
+    render_at = functools.partial(_render_views, background=config.background, dilation=dilation)
+    return Predictor(
+        gaussians,
+        functools.partial(render_at, resolution=resolution),
+        functools.partial(render_at, resolution=2 * resolution),
+    )
 
 
-@functools.partial(jax.jit, static_argnames=("resolution", "background"))
-def _render_views(gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float) -> ViewImages:
-    rendering = render(gaussians, cameras, height=resolution, width=resolution, background=background)
+@functools.partial(jax.jit, static_argnames=("resolution", "background", "dilation"))
+def _render_views(
+    gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float, dilation: float
+) -> ViewImages:
+    rendering = render(
+        gaussians, cameras, height=resolution, width=resolution, background=background, dilation=dilation
+    )
     return ViewImages(rendering.image, rendering.alpha, expected_depth(rendering))
 
 

@@ -36,6 +36,7 @@ class Evaluation(NamedTuple):
         scores: with each object's own picture as the condition.
         predictions: for each object, its target views as predicted, `[t, s, s, 3]` in bytes, on the background.
         features: of the predicted views, where the protocol's networks give any.
+        finer: scores at twice the training resolution, without LPIPS; None if that was not asked for.
         swapped: scores with another object's picture as the condition; None if that was not asked for or cannot be.
         seconds_per_sample: of sampling alone, for one object in a batch, without compilation; None of baselines.
     """
@@ -43,6 +44,7 @@ class Evaluation(NamedTuple):
     scores: Scores
     predictions: list[np.ndarray]
     features: Features
+    finer: Scores | None = None
     swapped: Scores | None = None
     seconds_per_sample: float | None = None
 
@@ -55,6 +57,7 @@ def evaluate_model(
     on_batch: Callable[[int], object] = lambda objects: None,
     *,
     swap: bool = True,
+    finer: Callable[[Sequence[int]], Sequence[PosedObject]] | None = None,
     keep: Keep = compute_always,
 ) -> Evaluation:
     """Runs the protocol, and again with every object's Gaussians exchanged for another's (`derangement`).
@@ -69,6 +72,8 @@ def evaluate_model(
         config: the protocol.
         on_batch: called with the number of objects done since the last call, in either pass.
         swap: run the second pass too.
+        finer: reads objects by their index, with the same views at twice the resolution, where the same Gaussians are
+            rendered and scored too.
         keep: what becomes of finished batches.
     """
     swap = swap and len(objects) > 1
@@ -87,12 +92,18 @@ def evaluate_model(
             compiled = True
         return gaussians, seconds
 
+    # Without LPIPS, which takes longer than all the rest
+    plain = ProtocolConfig(background=config.background)
     pieces: list[Piece] = []
-    for batch, (cases, _, real) in enumerate(_batches(objects, config)):
+    for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
 
-        def predict(cases: Cases = cases, real: int = real) -> Piece:
+        def predict(cases: Cases = cases, indices: np.ndarray = indices, real: int = real) -> Piece:
             gaussians, seconds = gaussians_in(cases)
             piece = _scored(predictor.views(gaussians, cases.target_cameras), cases, real, config)
+            if finer is not None and predictor.finer_views is not None:
+                larger = make_cases(finer(indices.tolist()), cases.is_target.shape[1])
+                scores, _ = score_batch(predictor.finer_views(gaussians, larger.target_cameras), larger, plain)
+                piece |= {f"finer/{name}": np.asarray(values)[:real] for name, values in scores.items()}
             if swap:
                 piece |= {f"gaussians/{name}": leaf[:real] for name, leaf in gaussians._asdict().items()}
             return piece | {"seconds": np.asarray(seconds)}
@@ -107,8 +118,6 @@ def evaluate_model(
         return measured
 
     made = Gaussians(*(np.concatenate([piece[f"gaussians/{name}"] for piece in pieces]) for name in Gaussians._fields))
-    # Without LPIPS, which takes longer than all the rest: what a condition is worth is told in decibels.
-    plain = ProtocolConfig(background=config.background)
     other = derangement(len(objects))
     pieces = []
     for batch, (cases, indices, real) in enumerate(_batches(objects, config)):
@@ -228,8 +237,10 @@ def _collected(pieces: Sequence[Piece]) -> Evaluation:
     def part(prefix: str) -> list[str]:
         return [name.removeprefix(prefix) for name in pieces[0] if name.startswith(prefix)]
 
+    finer = {name: objects(f"finer/{name}") for name in part("finer/")}
     return Evaluation(
         scores={name: objects(f"score/{name}") for name in part("score/")},
+        finer=finer or None,
         predictions=objects("pixels"),
         features={name: np.concatenate(objects(f"features/{name}")) for name in part("features/")},
     )

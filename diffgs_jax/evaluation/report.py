@@ -11,6 +11,7 @@ from diffgs_jax.evaluation.protocol import Evaluation, Features, mean_scores, ob
 
 MODEL = "model"
 ONE_STEP = "model, one step from noise"
+FINER = "model, at twice the resolution"
 """Names of the rows that are not baselines."""
 
 _Columns = dict[str, tuple[str, str]]
@@ -85,7 +86,7 @@ def summary(
     """Returns everything measured, as JSON can say it.
 
     Args:
-        rows: what the model scored, as `MODEL`, perhaps `ONE_STEP` of it, and the baselines.
+        rows: what the model scored, as `MODEL`, perhaps `ONE_STEP` and `FINER` of it, and the baselines.
         truth: features of the true views.
         uids: of the objects, in the order of the scores.
         settings: what the numbers depend on.
@@ -98,7 +99,7 @@ def summary(
         `swapped`.
     """
     means = {name: means_of(row, truth) for name, row in rows.items()}
-    baselines = [name for name in rows if name not in (MODEL, ONE_STEP)]
+    baselines = [name for name in rows if name not in (MODEL, ONE_STEP, FINER)]
     measure = "bbox_psnr" if "bbox_psnr" in means[MODEL] else "psnr"
     swapped = rows[MODEL].swapped
     swap = None

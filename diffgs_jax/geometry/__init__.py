@@ -19,12 +19,15 @@ from diffgs_jax.geometry.object_frame import (
     turn_to_azimuth_zero,
 )
 from diffgs_jax.geometry.rays import RayEmbedding, Rays, closest_point_to_origin, embed_rays, pixel_rays
+from diffgs_jax.geometry.smoothing import DILATION, SMOOTHED_DILATION, smoothed
 from diffgs_jax.geometry.spherical_harmonics import sh_from_color, sh_to_color, spherical_harmonics
 from diffgs_jax.geometry.views import OBJECT, SCENE, Views
 
 __all__ = [
+    "DILATION",
     "OBJECT",
     "SCENE",
+    "SMOOTHED_DILATION",
     "FOREGROUND_RATIO",
     "Cameras",
     "Gaussians",
@@ -51,4 +54,5 @@ __all__ = [
     "spherical_position",
     "turn_to_azimuth_zero",
     "world_to_camera",
+    "smoothed",
 ]

@@ -27,6 +27,10 @@ class SamplingOptions:
     views: int | None = None
     """Views to generate, evenly around the object; more make more Gaussians. By default those the model was trained
     with, 3."""
+    filter: bool = True
+    """Make what rendering added to every Gaussian in training part of the splat, where the model's config says so:
+    nothing is thinner than a pixel of the training views. `--no-filter` gives what the network predicted, which shows
+    needles when it is seen larger than in training."""
     seed: int = 0
     """Of the noise: another seed imagines another unseen side. 0 to 2³² − 1."""
 

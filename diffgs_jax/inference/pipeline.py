@@ -15,10 +15,20 @@ from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
 from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, sampler_kinds
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import model_sha256
-from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, denoised_cameras
+from diffgs_jax.geometry import (
+    DILATION,
+    OBJECT,
+    SMOOTHED_DILATION,
+    Cameras,
+    Gaussians,
+    ObjectRig,
+    Views,
+    denoised_cameras,
+)
 from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.compile_cache import use_compile_cache
 from diffgs_jax.inference.conditions import PosedImages, read_posed_images, show_image
+from diffgs_jax.inference.filtering import filtered
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Request, Requirements, Sampling, family
@@ -105,12 +115,16 @@ class Pipeline:
                 on_step(progress.done)
         assert generated is not None  # the last step carries it
         found = jax.tree.map(np.asarray, generated)
+        gaussians, variance = found.gaussians, self.filter_variance(sampling)
+        if gaussians is not None:
+            gaussians = Gaussians(*(leaf[0] for leaf in filtered(gaussians, request, variance)))
         return Result(
-            gaussians=None if found.gaussians is None else Gaussians(*(leaf[0] for leaf in found.gaussians)),
+            gaussians=gaussians,
             views=found.views,
             images=found.images,
             rig=self._rig(sampling.views),
             background=self.background,
+            dilation=SMOOTHED_DILATION if variance else DILATION,
             trajectory=Trajectory(*map(np.stack, zip(*kept, strict=True))) if kept else None,
         )
 
@@ -218,6 +232,10 @@ class Pipeline:
             usual.steps if sampling.steps is None else sampling.steps,
         )
 
+    def filter_variance(self, sampling: SamplingOptions) -> float:
+        """Returns the variance that is made part of every Gaussian, square pixels of the training views; 0 for none."""
+        return self.config.sampling.filter if sampling.filter else 0.0
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """A SHA-256 of the settings and the weights: what the results depend on, wherever the files lie."""
@@ -247,7 +265,7 @@ def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool =
     if checkpoint is None and not folder.exists():
         raise UserError("this installation comes without a trained model: name one with --checkpoint")
     use_compile_cache()
-    config = from_dict(read_metadata(folder)["config"], str(folder))
+    config = _stored_config(read_metadata(folder), str(folder))
     module = family(config.model)
     expected = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))
     params = load_weights(folder, expected)
@@ -256,6 +274,14 @@ def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool =
         model, params = module.in_low_memory(config.model, params)
         config = dataclasses.replace(config, model=model)
     return Pipeline(config, params, frozen, views_at_once=1 if low_memory else 0)
+
+
+def _stored_config(metadata: dict[str, Any], source: str) -> TrainConfig:
+    """Returns a checkpoint's config; a model that was imported before there was a filter goes on without one."""
+    fields = metadata["config"]
+    if "imported_from" in metadata and isinstance(fields, dict) and isinstance(fields.get("sampling"), dict):
+        fields = fields | {"sampling": {"filter": 0.0} | fields["sampling"]}
+    return from_dict(fields, source)
 
 
 def with_changes(

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import Gaussians, ObjectRig, Views
+from diffgs_jax.geometry import DILATION, Gaussians, ObjectRig, Views
 from diffgs_jax.interop import (
     Shown,
     Sphere,
     clean_gaussians,
     render_turntable,
+    visible_gaussians,
     write_gaussians,
     write_ply,
     write_video,
@@ -47,6 +48,8 @@ class Result:
         images: `[1, h, w, 3]` in [0, 1], from a model that makes images without a pose.
         rig: the cameras of the generated views, and of turntables.
         background: grey level in [0, 1] that the views are on.
+        dilation: what `render` adds to these Gaussians so that they look as in training, square pixels: little where
+            the filter is part of them.
         trajectory: the way there, if asked for.
     """
 
@@ -55,6 +58,7 @@ class Result:
     images: Float[np.ndarray, "1 h w 3"] | None = None
     rig: ObjectRig = ObjectRig()
     background: float = 1.0
+    dilation: float = DILATION
     trajectory: Trajectory | None = None
 
     @property
@@ -85,8 +89,23 @@ class Result:
             raise DataError(f"no Gaussian is left: none is as opaque as {min_opacity:g} and as near as asked")
         return dataclasses.replace(self, gaussians=kept)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def pruned(self) -> "Result":
+        """Returns the same without the Gaussians that change no pixel of any picture.
+
+        Raises:
+            DataError: if none is left.
+        """
+        kept = visible_gaussians(self.splat)
+        if not len(kept.opacities):
+            raise DataError("every Gaussian is too faint to be seen: there is nothing to write")
+        return dataclasses.replace(self, gaussians=kept)
+
+    def save(self, path: str | os.PathLike[str], *, prune: bool = True) -> None:
         """Writes the Gaussians (`.ply`, `.spz`, `.splat`) or a mesh of them (`.glb`, `.obj`), as the suffix says.
+
+        Args:
+            path: the file.
+            prune: leave out what changes no pixel (`pruned`).
 
         Raises:
             UserError: if the suffix is none of these, a package is missing, or the file cannot be written.
@@ -95,15 +114,20 @@ class Result:
         if pathlib.Path(path).suffix.lower() in MESH_SUFFIXES:
             write_mesh(path, self.mesh())
         else:
-            write_gaussians(path, self.splat)
+            write_gaussians(path, (self.pruned() if prune else self).splat)
 
     def mesh(self, **settings: Any) -> Mesh:
         """Returns a closed mesh with vertex colours; settings are those of `diffgs_jax.meshing.extract_mesh`."""
         return extract_mesh(self.splat, **settings)
 
-    def save_ply(self, path: str | os.PathLike[str]) -> int:
-        """Writes the Gaussians for any 3D Gaussian splatting viewer, and returns how many there are."""
-        return write_ply(path, self.splat)
+    def save_ply(self, path: str | os.PathLike[str], *, prune: bool = True) -> int:
+        """Writes the Gaussians for any 3D Gaussian splatting viewer, and returns how many were written.
+
+        Args:
+            path: the file.
+            prune: leave out what changes no pixel (`pruned`).
+        """
+        return write_ply(path, (self.pruned() if prune else self).splat)
 
     def turntable(
         self,
@@ -135,6 +159,7 @@ class Result:
             rig=self.rig,
             background=self.background if background is None else background,
             shows=shows,
+            dilation=self.dilation,
             progress=progress,
         )
         write_video(path, film)

@@ -1,4 +1,4 @@
-from .cleaning import clean_gaussians
+from .cleaning import clean_gaussians, visible_gaussians
 from .contact_sheet import write_contact_sheet
 from .crops import Box, Sphere, check_cleaning
 from .depth_maps import depth_colors, normal_colors, normals_from_depth
@@ -45,6 +45,7 @@ __all__ = [
     "square_grid",
     "tile_images",
     "to_bytes",
+    "visible_gaussians",
     "write_contact_sheet",
     "write_gaussians",
     "write_image",

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, orbit
+from diffgs_jax.geometry import DILATION, Cameras, Gaussians, ObjectRig, orbit
 from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.turntable_settings import Shown
 from diffgs_jax.rasterizer import expected_depth, render
 
 _FRAMES_AT_ONCE = 8  # rendered by one call: bounds memory, and is the only shape that is compiled
+_GROUP = 2048  # numbers of Gaussians are rounded up to multiples, so that few programs are compiled
 
 
 def render_turntable(
@@ -24,6 +25,7 @@ def render_turntable(
     rig: ObjectRig | None = None,
     background: float | tuple[float, float, float] = 1.0,
     shows: Shown = "color",
+    dilation: float = DILATION,
     progress: Callable[[int], object] | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Renders one turn about the z axis, the first frame from azimuth 0.
@@ -36,17 +38,20 @@ def render_turntable(
         background: grey value or RGB in [0, 1].
         shows: their colours; their depth, dark blue far and light yellow near; or the normals of the surface that the
             depth describes, x, y and z of the object frame as red, green and blue.
+        dilation: of `render`, square pixels.
         progress: called with the number of frames that have been finished since the last call.
     """
     rig = ObjectRig() if rig is None else rig
-    gaussians = Gaussians(*(jnp.asarray(leaf, jnp.float32) for leaf in gaussians))
+    spare = -len(gaussians.opacities) % _GROUP  # nothing, of no opacity
+    padded = (np.pad(np.asarray(leaf), [(0, spare)] + [(0, 0)] * (np.ndim(leaf) - 1)) for leaf in gaussians)
+    gaussians = Gaussians(*(jnp.asarray(leaf, jnp.float32) for leaf in padded))
     azimuths = np.arange(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE) * 360.0 / frames
     behind = np.broadcast_to(np.asarray(background, np.float32), 3)
     cameras = orbit(azimuths, elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
     images, alphas, depths = [], [], []
     for start in range(0, frames, _FRAMES_AT_ONCE):
         turn = Cameras(*(jnp.asarray(leaf[start : start + _FRAMES_AT_ONCE]) for leaf in cameras))
-        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size)
+        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size, dilation)
         if shows == "color":
             images.append(np.asarray(image))
         else:
@@ -66,7 +71,9 @@ def render_turntable(
     return np.round(np.clip(mixed, 0, 1) * 255).astype(np.uint8)
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def _frames(gaussians: Gaussians, cameras: Cameras, background: Array, size: int) -> tuple[Array, Array, Array]:
-    seen = render(gaussians, cameras, height=size, width=size, background=background)
+@functools.partial(jax.jit, static_argnames=("size", "dilation"))
+def _frames(
+    gaussians: Gaussians, cameras: Cameras, background: Array, size: int, dilation: float
+) -> tuple[Array, Array, Array]:
+    seen = render(gaussians, cameras, height=size, width=size, background=background, dilation=dilation)
     return jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8), seen.alpha, expected_depth(seen)

@@ -11,7 +11,7 @@ import numpy as np
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
-from diffgs_jax.interop import clean_gaussians, render_turntable, write_contact_sheet, write_gaussians, write_video
+from diffgs_jax.interop import render_turntable, write_contact_sheet, write_gaussians, write_video
 from diffgs_jax.meshing import extract_mesh, write_mesh
 from diffgs_jax.viewing.scene import viewer_page
 from diffgs_jax.viewing.viewables import read_viewable
@@ -52,6 +52,7 @@ class Asset(NamedTuple):
 
     Attributes:
         gaussians: their number.
+        invisible: number of those that change no pixel and were left out.
         seconds: that it took.
         splat: HTML to turn the splat in.
         mesh: HTML to turn the mesh in, or the reason why there is none.
@@ -61,6 +62,7 @@ class Asset(NamedTuple):
     """
 
     gaussians: int
+    invisible: int
     seconds: float
     splat: str
     mesh: str
@@ -102,7 +104,7 @@ def make_asset(
 
     report(JobProgress("Writing the splat"))
     files = [folder / name for name in ("splat.ply", "splat.spz", "splat.splat")]
-    visible = clean_gaussians(result.splat, min_opacity=1 / 255)
+    visible = result.pruned().splat
     for path in files:
         write_gaussians(path, visible)
     views = folder / "views.png"
@@ -119,7 +121,13 @@ def make_asset(
     rig, background = pipeline.config.rig, result.background
     film = folder / "turntable.mp4"
     frames = render_turntable(
-        visible, frames=FRAMES, size=FILM_SIZE, rig=rig, background=background, progress=on_frames
+        visible,
+        frames=FRAMES,
+        size=FILM_SIZE,
+        rig=rig,
+        background=background,
+        dilation=result.dilation,
+        progress=on_frames,
     )
     write_video(film, frames)
 
@@ -135,7 +143,8 @@ def make_asset(
     splat = viewer_page(visible, rig=rig)
     (folder / "viewer.html").write_text(splat)
     files += [film, folder / "viewer.html"]
-    return Asset(len(visible.means), time.monotonic() - start, splat, mesh, film, views, tuple(files))
+    left_out = len(result.splat.means) - len(visible.means)
+    return Asset(len(visible.means), left_out, time.monotonic() - start, splat, mesh, film, views, tuple(files))
 
 
 def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[JobProgress], object]) -> str:

@@ -221,7 +221,8 @@ def _told(progress: JobProgress) -> str:
 
 
 def _shown(asset: Asset) -> tuple[str, str, str, str, str, list[str]]:
-    told = f'<p class="told"><span>{asset.gaussians:,} Gaussians in {asset.seconds:.1f} s</span></p>'
+    left_out = f" ({asset.invisible:,} invisible ones left out)" if asset.invisible else ""
+    told = f'<p class="told"><span>{asset.gaussians:,} Gaussians{left_out} in {asset.seconds:.1f} s</span></p>'
     files = [str(path) for path in asset.files]
     return told, _stage(asset.splat), _stage(asset.mesh), str(asset.film), str(asset.views), files
 

@@ -27,7 +27,7 @@ from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.published import import_open_diffusiongs
 from diffgs_jax.models.diffusion_gs.published_files import PUBLISHED_RIG, read_camera_template, read_open_diffusiongs
 
-_SAMPLING = SamplingConfig(sampler="ddpm", steps=30, foreground_ratio=0.825)
+_SAMPLING = SamplingConfig(sampler="ddpm", steps=30, foreground_ratio=0.825, filter=0.0)
 
 
 @dataclasses.dataclass(frozen=True)

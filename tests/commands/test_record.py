@@ -8,6 +8,7 @@ from PIL import Image
 from tiny import TINY, command, failure, weights
 
 from diffgs_jax.checkpoints import save_weights
+from diffgs_jax.commands.sample_record import read_options
 from diffgs_jax.config import to_dict
 from diffgs_jax.sample import main
 
@@ -26,6 +27,15 @@ def test_the_same_bytes(made, tmp_path):
     assert names == ["gaussians.ply", "sample.json", "trajectory.mp4", "turntable.mp4", "views.png"]
     for name in names:
         assert (made.parent / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_what_did_not_exist_when_a_record_was_written_is_not_done(made):
+    record = json.loads(made.read_text())
+    for name in ("filter", "prune"):
+        assert record["options"].pop(name) is True
+    made.write_text(json.dumps(record))
+    options, _ = read_options(made, made.parent)
+    assert (options.filter, options.prune) == (False, False)
 
 
 def test_what_is_stated_counts_for_more(made, tmp_path):
@@ -61,7 +71,7 @@ def test_another_checkpoint_is_refused(made, tmp_path, capsys, monkeypatch):
     [
         (None, 2, "cannot read"),
         ("{", 1, "is not JSON"),
-        ("[]", 1, "not a sample.json"),
+        ("[]", 1, "is a list where a JSON object is expected"),
         ('{"version": 9}', 1, "version 9"),
         ('{"version": 1, "options": {"image": "a.png", "colour": "red"}}', 1, "not a sample.json"),
     ],

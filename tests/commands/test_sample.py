@@ -1,5 +1,6 @@
 """The sampling command, end to end, with an untrained model small enough for a test."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from tiny import TINY, command, failure, weights
 from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import condition_camera
+from diffgs_jax.geometry import DILATION, SMOOTHED_DILATION, Cameras, condition_camera, smoothed
 from diffgs_jax.inference import InputOptions, Pipeline, PosedImages, SamplingOptions, load
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
 from diffgs_jax.sample import main
@@ -43,6 +44,42 @@ def test_faint_and_far_gaussians_are_left_out_if_asked(pipeline, picture):
     assert 0 < len(kept.gaussians.opacities) == np.sum((distances <= radius) & (opacities >= faint)) < len(opacities)
     with pytest.raises(DataError, match="no Gaussian is left"):
         result.cleaned(min_opacity=1.0)
+
+
+def test_the_filter_is_part_of_what_is_returned_and_the_views_are_not_touched(pipeline, picture):
+    raw, made = pipeline(picture, steps=2, filter=False), pipeline(picture, steps=2)
+    cameras = Cameras(*(np.asarray(leaf[0]) for leaf in made.views.cameras))
+    expected = smoothed(raw.gaussians, cameras, TINY.data.resolution)
+    np.testing.assert_array_equal(made.gaussians.scales, expected.scales)
+    assert (made.gaussians.scales > raw.gaussians.scales).all()
+    np.testing.assert_array_equal(made.views.images, raw.views.images)
+    assert (raw.dilation, made.dilation) == (DILATION, SMOOTHED_DILATION)
+    unfiltered = dataclasses.replace(TINY.sampling, filter=0.0)
+    imported = dataclasses.replace(pipeline, config=dataclasses.replace(TINY, sampling=unfiltered))
+    np.testing.assert_array_equal(imported(picture, steps=2).gaussians.scales, raw.gaussians.scales)
+
+
+def test_a_model_that_was_imported_before_there_was_a_filter_goes_on_without(tmp_path):
+    config = to_dict(TINY)
+    del config["sampling"]["filter"]
+    for name, metadata, expected in (("ours", {}, 0.3), ("imported", {"imported_from": "obj.ckpt"}, 0.0)):
+        save_weights(tmp_path / name, 1, weights(TINY), {"config": config} | metadata)
+        assert load(tmp_path / name).config.sampling.filter == expected
+
+
+def test_what_cannot_be_seen_is_not_written(pipeline, picture, tmp_path):
+    result = pipeline(picture, steps=2)
+    count = len(result.gaussians.opacities)
+    faint = np.where(np.arange(count) % 3 == 0, np.float32(0.003), result.gaussians.opacities)
+    result = dataclasses.replace(result, gaussians=result.gaussians._replace(opacities=faint))
+    visible = count - len(faint[::3])
+    assert result.save_ply(tmp_path / "a.ply") == visible == len(result.pruned().gaussians.opacities)
+    assert result.save_ply(tmp_path / "b.ply", prune=False) == count
+    result.save(tmp_path / "c.ply")
+    assert len(plyfile.PlyData.read(tmp_path / "c.ply")["vertex"]) == visible
+    nothing = result.gaussians._replace(opacities=np.zeros_like(faint))
+    with pytest.raises(DataError, match="too faint to be seen"):
+        dataclasses.replace(result, gaussians=nothing).save(tmp_path / "d.ply")
 
 
 def test_call_is_a_function_of_its_arguments(pipeline, picture):

@@ -83,11 +83,39 @@ def test_an_oracle_scores_near_perfectly_and_a_stranger_does_not():
     assert swapped["bbox_psnr"] < 20
 
 
+def test_the_same_gaussians_are_scored_at_twice_the_resolution():
+    """Views enlarged by repeating pixels are what a predictor that enlarges its views sees."""
+    items = objects()
+
+    def enlarge(images):
+        return np.repeat(np.repeat(np.asarray(images), 2, axis=-3), 2, axis=-2)
+
+    def read(indices):
+        chosen = [items[index] for index in indices]
+        return [
+            one._replace(images=enlarge(one.images), alphas=enlarge(one.alphas[..., None])[..., 0]) for one in chosen
+        ]
+
+    predictor = oracle(items)
+
+    def finer_views(made, cameras):
+        seen = predictor.views(made, cameras)
+        return evaluation.ViewImages(enlarge(seen.image), enlarge(np.asarray(seen.alpha)[..., None])[..., 0])
+
+    config = evaluation.ProtocolConfig(batch_size=2)
+    predictor = predictor._replace(finer_views=finer_views)
+    result = evaluation.evaluate_model(predictor, {}, items, config, swap=False, finer=read)
+    plain, finer = evaluation.mean_scores(result.scores), evaluation.mean_scores(result.finer)
+    assert [len(views) for views in result.finer["psnr"]] == [3, 2, 3]
+    assert finer["psnr"] == pytest.approx(plain["psnr"], abs=1e-3)
+    assert evaluation.evaluate_model(predictor, {}, items, config, swap=False).finer is None
+
+
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
     items, calls = objects(), []
     config = evaluation.ProtocolConfig(batch_size=2)
     whole = evaluation.evaluate_model(oracle(items), {}, items, config)
-    gaussians, views = oracle(items, calls)
+    gaussians, views, _ = oracle(items, calls)
 
     def interrupted(params, cases):
         if len(calls) == 1:
