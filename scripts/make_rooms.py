@@ -70,6 +70,10 @@ def main(arguments: Arguments) -> None:
         raise UserError(f"{arguments.out} exists already; delete it or choose another --out")
     if arguments.rooms < 1 or not 0.0 <= arguments.test_rooms <= 1.0:
         raise UserError("--rooms must be at least 1 and --test-rooms between 0 and 1")
+    print(
+        f"{arguments.rooms} rooms, about ten seconds of one core each at 128²; the furniture (120 MB, fetched with "
+        "apt-get, 450 MB unpacked) is measured first, once"
+    )
     work = arguments.work.expanduser()
     package = find_package(work, arguments.package)
     entries = unpack_package(package, work, None if arguments.license == "all" else {"CC0-1.0"})

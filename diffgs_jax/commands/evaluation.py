@@ -34,7 +34,7 @@ def choose_metrics(options: ProtocolOptions, pipeline: Pipeline) -> evaluation.P
     resolution = pipeline.config.data.resolution
     usable = evaluation.usable_lpips(resolution) if options.lpips else ()
     if options.lpips and (missing := {"vgg", "alex"}.difference(usable)):
-        why = "its weights are not installed (python scripts/fetch_lpips.py) or the views are too small for it"
+        why = "its weights are not installed (python scripts/fetch_lpips.py, 64 MB) or the views are too small for it"
         print(f"LPIPS ({', '.join(sorted(missing))}) is left out: {why}")
     if options.inception is not None:
         evaluation.load_inception(str(options.inception))

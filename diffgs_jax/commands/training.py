@@ -18,10 +18,12 @@ from diffgs_jax.checkpoints import latest_step, load_weights, open_checkpoints, 
 from diffgs_jax.commands.progress import ticking
 from diffgs_jax.commands.run_folder import claimed, write_settings
 from diffgs_jax.config import TrainConfig, to_dict
-from diffgs_jax.data import TrainingBatches, device_batches, training_batches
+from diffgs_jax.data import TrainingBatches, device_batches, has_records, training_batches
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256
 from diffgs_jax.models import Cost, Frozen, Generates, family
+
+_FIRST_CHECKPOINT = 45.0  # seconds
 
 
 def train(config: TrainConfig) -> training.TrainState:
@@ -109,7 +111,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     if training.is_main():
         log = training.open_log(folder, start, wandb_project=config.run.wandb_project, config=settings)
     began = time.perf_counter()
-    last_time, last_step, last_saved = began, start, began
+    last_time, last_step, last_saved, trained_since = began, start, began, began
     seen: list[training.StepRecord] = []
     try:
         with (
@@ -121,12 +123,14 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
                 batch = next(batches)
                 if program is None:
                     progress.set_description("compiling (first time only)")
+                    compiling = time.perf_counter()
                     with ticking(progress):
                         program = step_function.lower(state, frozen, batch).compile()
                     progress.unpause()  # the time left is not that of compiling
                     progress.set_description("training")
+                    last_time = last_saved = trained_since = time.perf_counter()  # compiling is not part of the speed
                     progress.write(describe_run(config, cost, state, program, start))
-                    last_time = last_saved = time.perf_counter()  # compiling is not part of the speed
+                    progress.write(told(config, last_time - compiling))
                 state, metrics = program(state, frozen, batch)
                 seen.append(training.StepRecord(step, metrics, batch.record))
                 progress.update()
@@ -134,7 +138,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
 
                 is_stopping = is_asked_to_stop(step)
                 is_saving = is_last or is_stopping or step % config.run.checkpoint_every == 0
-                is_saving |= _is_due(config, last_saved)
+                is_saving |= _is_due(config, trained_since, last_saved)
                 if is_saving or step % config.run.log_every == 0:
                     guarded = config.optimizer.spike_factor > 0
                     training.check_health(folder, seen, uids, guarded=guarded)
@@ -151,10 +155,13 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
                         f"loss {values['loss']:.4f}, {rate:.1f} samples/s" + (f", {share:.0%} of peak" if share else "")
                     )
 
-                if draw_preview is not None and (is_last or step % config.run.preview_every == 0):
-                    image = draw_preview(state.ema, frozen)
+                if draw_preview is not None and (is_last or _is_preview(config, step)):
+                    progress.set_description("drawing a preview (the first time takes longer)")
+                    with ticking(progress):
+                        image = draw_preview(state.ema, frozen)
+                    progress.set_description("training")
                     if log is not None:
-                        training.log_image(log, step, "test", image)
+                        progress.write(f"preview: {training.log_image(log, step, 'test', image)}")
                 if score is not None and (is_last or step % config.run.evaluate_every == 0):
                     values = score(state.ema)
                     if log is not None:
@@ -181,10 +188,31 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     return state
 
 
-def _is_due(config: TrainConfig, last_saved: float) -> bool:
+def _is_due(config: TrainConfig, trained_since: float, last_saved: float) -> bool:
     """Tells whether a checkpoint is due by the clock, which several processes would not read alike."""
-    limit = config.run.checkpoint_seconds or math.inf
-    return jax.process_count() == 1 and time.perf_counter() - last_saved > limit
+    now = time.perf_counter()
+    limit = min(config.run.checkpoint_seconds or math.inf, max(_FIRST_CHECKPOINT, (now - trained_since) / 4))
+    return bool(config.run.checkpoint_seconds) and jax.process_count() == 1 and now - last_saved > limit
+
+
+def _is_preview(config: TrainConfig, step: int) -> bool:
+    """Tells whether a preview is due: every so many steps, and a first one soon."""
+    every = config.run.preview_every
+    return step % every == 0 or step == every // 10
+
+
+def told(config: TrainConfig, compiled: float) -> str:
+    """Returns what a newcomer asks next: how long compiling took, where to look, and what is not held out.
+
+    Args:
+        config: of the run.
+        compiled: seconds.
+    """
+    held_out = "" if has_records(config.data, "test") else "no objects are held out: previews show training objects\n"
+    return (
+        f"{held_out}compiled in {compiled:.0f} s; previews, metrics and checkpoints come into {config.run.folder}; "
+        f"for curves: pip install tensorboard && tensorboard --logdir {config.run.folder}"
+    )
 
 
 def check_batch(config: TrainConfig, devices: int) -> None:

@@ -78,7 +78,8 @@ class RunConfig:
     log_every: int = 20
     """Steps between lines of metrics.jsonl and the TensorBoard file."""
     preview_every: int = 500
-    """Steps between previews (`previews/*.png`): samples of test objects; 0 writes none."""
+    """Steps between previews (`previews/*.png`): samples of test objects, or of training objects where none are held
+    out. A first one comes after a tenth of them; 0 writes none."""
     preview_objects: int = 4
     """Test objects in a preview."""
     preview_steps: int = 10
@@ -86,8 +87,8 @@ class RunConfig:
     checkpoint_every: int = 500
     """Steps between checkpoints; the last step always writes one."""
     checkpoint_seconds: int = 600
-    """Also write one when so many seconds have passed since the last; 0 goes by steps alone, as runs of several
-    processes do."""
+    """Also write one when so many seconds have passed since the last. Early on sooner: after 45 seconds or a quarter
+    of the time trained so far, whichever is more. 0 goes by steps alone, as runs of several processes do."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
     evaluate_every: int = 0

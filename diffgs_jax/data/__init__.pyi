@@ -1,6 +1,7 @@
 from .config import CameraAugmentation, DataConfig, ObjectViewLimits, SceneViewLimits, ViewChoice
 from .device import DeviceBatches, device_batches
 from .image_folder import ImageFolder
+from .mixing import has_records
 from .pipeline import TrainingBatches, training_batches
 from .record_views import load_views
 from .records import EncodedMap, Record, RecordSource, decode_record, encode_record
@@ -29,6 +30,7 @@ __all__ = [
     "device_batches",
     "encode_record",
     "geometry_hash",
+    "has_records",
     "load_views",
     "open_store",
     "split_of",

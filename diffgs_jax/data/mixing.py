@@ -59,6 +59,16 @@ def open_sources(config: DataConfig, split: Split) -> Sources:
     return Sources(stores, weights, first, order)
 
 
+def has_records(config: DataConfig, split: Split) -> bool:
+    """Tells whether any of the stores and folders that a config names has records on one side of the split.
+
+    Raises:
+        UserError: if a folder is not there.
+        DataError: if an index is damaged.
+    """
+    return any(_count(pathlib.Path(path), split) for path, _ in config.sources or ((config.path, 1.0),))
+
+
 def _open(path: pathlib.Path, split: Split, config: DataConfig) -> RecordSource:
     if not _holds_images(path):
         return open_store(path, split, tolerant=True)

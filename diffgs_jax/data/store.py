@@ -20,6 +20,10 @@ from diffgs_jax.files import load_json, new_folder, open_regular, text_sha256, w
 INDEX = "index.json"
 _FORMAT = "diffgs_jax records"
 _VERSION = 1
+_HINTS = {
+    "test": ": of few objects none may be held out; train as it is, and evaluate with --split train",
+    "train": ": all are held out; make it with --test-percent 0",
+}
 _LARGEST_INDEX = 2**28  # bytes; a million records have some 50 MB
 
 
@@ -55,7 +59,7 @@ class RecordStore:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self.path / INDEX} does not describe a {split} split: {error!r}") from None
         if not self.uids:
-            raise UserError(f"the dataset {self.path} has no {split} records")
+            raise UserError(f"the dataset {self.path} has no {split} records{_HINTS.get(split, '')}")
         self.damaged: dict[int, str] = {}
         self._shards: list[tuple[pathlib.Path, ArrayRecordReader | None]] = []
         for number, (file, count) in enumerate(shards):

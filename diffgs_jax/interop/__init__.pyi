@@ -5,7 +5,7 @@ from .depth_maps import depth_colors, normal_colors, normals_from_depth
 from .files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
 from .framing import FramedImage, frame_object, load_framed
 from .image_files import IMAGE_SUFFIXES, read_image
-from .image_grid import square_grid, tile_images, to_bytes, write_image
+from .image_grid import labelled_columns, square_grid, tile_images, to_bytes, write_image
 from .matting import Matting, check_matting, isolate_object
 from .ply import read_ply, write_ply
 from .splat import read_splat, write_splat
@@ -32,6 +32,7 @@ __all__ = [
     "depth_colors",
     "frame_object",
     "isolate_object",
+    "labelled_columns",
     "load_framed",
     "normal_colors",
     "normals_from_depth",

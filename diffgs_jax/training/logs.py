@@ -79,7 +79,7 @@ def log_metrics(log: RunLog, step: int, metrics: dict[str, float]) -> None:
         log.tracker.log(metrics, step=step)
 
 
-def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3"]) -> None:
+def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3"]) -> pathlib.Path:
     """Writes `previews/<name>_<step>.png` and shows it in TensorBoard and, if asked for, Weights & Biases.
 
     Args:
@@ -87,6 +87,9 @@ def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3
         step: optimizer steps done.
         name: of the picture.
         image: in [0, 1].
+
+    Returns:
+        The file.
     """
     pixels = (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     path = log.folder / "previews" / f"{name}_{step:07d}.png"
@@ -98,6 +101,7 @@ def log_image(log: RunLog, step: int, name: str, image: Float[np.ndarray, "h w 3
         import wandb  # ty: ignore (optional)
 
         log.tracker.log({name: wandb.Image(pixels)}, step=step)
+    return path
 
 
 def close_log(log: RunLog) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from diffgs_jax.config import RunConfig
-from diffgs_jax.data import CameraAugmentation, DataConfig, training_batches
+from diffgs_jax.data import CameraAugmentation, DataConfig, Split, has_records, training_batches
 from diffgs_jax.diffusion import add_noise, make_sampler
-from diffgs_jax.interop import tile_images
+from diffgs_jax.interop import labelled_columns
 from diffgs_jax.models import Batch, Diffuses, Frozen, Generated, ModelConfig, Params, Request, Sampling, family
 from diffgs_jax.models.family import request_of
 from diffgs_jax.models.generation import make_denoiser
@@ -26,34 +26,38 @@ _SEED = 0
 def make_preview(
     model: ModelConfig, data: DataConfig, run: RunConfig
 ) -> Callable[[Params, Frozen], Float[np.ndarray, "height width 3"]]:
-    """Returns the function from weights to an image of samples: always the same held-out objects and noise.
+    """Returns the function from weights to an image of samples: always the same objects and noise.
+
+    The objects are held-out ones; training objects where the data holds none out (`data.has_records`).
 
     Args:
         model: of a family that generates.
-        data: where the test split is.
+        data: where the objects are.
         run: says how many objects and steps.
 
     Raises:
-        UserError: if there is no test split; now, not when the first preview is due.
+        UserError: if there is no data; now, not when the first preview is due.
         DataError: if it cannot be read.
     """
+    split: Split = "test" if has_records(data, "test") else "train"
     data = dataclasses.replace(
         data, batch_size=run.preview_objects, augmentation=CameraAugmentation(), random_background=0.0
     )
-    batches = training_batches(data, split="test", requirements=family(model).requirements(model))
+    batches = training_batches(data, split=split, requirements=family(model).requirements(model))
     batch = next(batches)
     batches.close()
 
     def draw(params: Params, frozen: Frozen) -> np.ndarray:
-        return tile_images(preview_grid(model, gather(params), frozen, batch, run.preview_steps))
+        columns = preview_columns(model, gather(params), frozen, batch, run.preview_steps)
+        return labelled_columns({name: np.asarray(images) for name, images in columns.items()})
 
     return draw
 
 
-def preview_grid(
+def preview_columns(
     model: ModelConfig, params: Params, frozen: Frozen, batch: Batch, steps: int
-) -> Float[np.ndarray, "rows columns h w 3"]:
-    """Returns one row of images for each sample of a batch.
+) -> dict[str, Float[Array, "rows columns h w 3"]]:
+    """Returns what a preview shows, by what it is called there: images, one row for each sample of a batch.
 
     From left to right: what is diffused as it is; the same with noise of half the schedule, and what the network makes
     of that in one call; what is sampled from pure noise by DDIM; and for families that make Gaussians the target views
@@ -70,19 +74,24 @@ def preview_grid(
     module = family(model)
     request = request_of(batch)
     keys = jnp.stack([jax.random.key(_SEED)] * len(request.domain))
-    shown, sampler = [], None
+    shown: dict[str, Array] = {}
+    sampler = None
     if isinstance(module, Diffuses):
         sampler = make_sampler(module.schedule(model), "ddim", steps)
         states = _half_noised(model, params, frozen, batch, request, jax.random.key(_SEED))
-        shown = [_images_of(module.decode(model, params, frozen, request, x, None)) for x in states]
+        names = ("true, given first", "half noise", "made of that")
+        for name, x in zip(names, states, strict=True):
+            shown[name] = _images_of(module.decode(model, params, frozen, request, x, None))
     *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
-    shown.append(_images_of(last.generated))
+    shown["sampled from noise"] = _images_of(last.generated)
     gaussians, targets = last.generated.gaussians, batch.targets
     if gaussians is not None and targets is not None:
         background = module.requirements(model).background
         rendering = _render(gaussians, targets.cameras, request.resolution, 1.0 if background is None else background)
-        shown += [jnp.asarray(targets.images), rendering.image, depth_images(rendering)]
-    return np.concatenate([np.asarray(part) for part in shown], axis=1)
+        shown["new views, true"] = jnp.asarray(targets.images)
+        shown["sampled"] = rendering.image
+        shown["its depth"] = depth_images(rendering)
+    return shown
 
 
 @functools.partial(jax.jit, static_argnums=0)

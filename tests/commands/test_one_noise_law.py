@@ -11,7 +11,7 @@ from diffgs_jax.inference import SamplingOptions
 from diffgs_jax.interop import read_gaussians
 from diffgs_jax.models import Batch
 from diffgs_jax.sample import main
-from diffgs_jax.training.previews import preview_grid
+from diffgs_jax.training import preview_columns
 
 STEPS = 2
 
@@ -45,6 +45,7 @@ def test_evaluation_makes_what_the_api_makes(pipeline, result):
         denoised_cameras(config.rig),
         config.data.resolution,
         evaluation.ProtocolConfig(seed=0),
+        variance=config.sampling.filter,
     )
     found = predictor.gaussians(pipeline.params, cases)
     jax.tree.map(
@@ -56,8 +57,7 @@ def test_a_preview_makes_what_the_api_makes(pipeline, result):
     """Its sampled views are renderings of the Gaussians, as those of the API are."""
     config = pipeline.config
     views = result.views
-    grid = preview_grid(
+    columns = preview_columns(
         config.model, pipeline.params, pipeline.frozen, Batch(views, None, np.zeros(1, np.int32)), STEPS
     )
-    count = views.images.shape[1]
-    np.testing.assert_array_equal(grid[0, -count:], np.asarray(views.images)[0])
+    np.testing.assert_array_equal(np.asarray(columns["sampled from noise"])[0], np.asarray(views.images)[0])

@@ -5,8 +5,8 @@ import os
 import pathlib
 import pty
 import re
-import select
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -28,17 +28,15 @@ class Seen(NamedTuple):
 
 
 def on_a_terminal(*words, columns=80):
-    """Runs `python -m …` in a pseudo-terminal; the size is set before it starts."""
-    begin, start = os.pipe()
-    child, terminal = pty.fork()
-    if not child:
-        os.read(begin, 1)
-        os.execv(sys.executable, [sys.executable, "-m", *words])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    os.write(start, b" ")
+    """Runs `python -m …` in a pseudo-terminal of that many columns."""
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    program = subprocess.Popen(
+        [sys.executable, "-m", *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
     parts, silence, last = [], 0.0, time.monotonic()
     while True:
-        select.select([terminal], [], [], 60)
         try:
             part = os.read(terminal, 4096)
         except OSError:  # how Linux tells that the other end was closed
@@ -47,11 +45,11 @@ def on_a_terminal(*words, columns=80):
         parts.append(part)
         if not part:
             break
-    _, status, used = os.wait4(child, 0)
-    for end in (begin, start, terminal):
-        os.close(end)
+    _, status, used = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", b"".join(parts).decode())
-    return Seen(text, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, silence)
+    return Seen(text, program.returncode, used.ru_utime + used.ru_stime, silence)
 
 
 def test_a_misspelt_sampler_is_told_with_what_there_is():

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from diffgs_jax.data import encode_record, open_store
+from diffgs_jax.data import DataConfig, encode_record, has_records, open_store
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
 
@@ -95,5 +95,9 @@ def test_folders_that_are_no_store(tmp_path):
 def test_an_empty_side_of_the_split_is_said(tmp_path, numbered_record):
     record = numbered_record(1)
     write_store(tmp_path / "s", {"train": [(record.uid, lambda: encode_record(record))], "test": []}, {})
-    with pytest.raises(UserError, match="has no test records"):
+    with pytest.raises(UserError, match="has no test records: .* evaluate with --split train"):
         open_store(tmp_path / "s", "test")
+    config = DataConfig(path=str(tmp_path / "s"))
+    assert has_records(config, "train") and not has_records(config, "test")
+    both = DataConfig(sources=((str(tmp_path / "s"), 1.0), ("assets/furniture_cc0", 1.0)))
+    assert has_records(both, "test")

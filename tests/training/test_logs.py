@@ -16,7 +16,7 @@ from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models import Batch
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs import family as diffusion_gs
-from diffgs_jax.training import preview_grid
+from diffgs_jax.training import preview_columns
 
 
 class Tracker:
@@ -77,7 +77,8 @@ def test_a_preview_shows_noise_predictions_and_depth(monkeypatch):
 
     monkeypatch.setattr(diffusion_gs, "denoiser", denoiser)
     batch = Batch(inputs, novel, np.zeros(1, np.int32))
-    shown = preview_grid(DiffusionGSConfig(), {"weight": np.zeros(1)}, {}, batch, 2)[0]
+    columns = preview_columns(DiffusionGSConfig(), {"weight": np.zeros(1)}, {}, batch, 2)
+    shown = np.concatenate([np.asarray(images) for images in columns.values()], axis=1)[0]
     clean, noisy, predicted, sampled, truth, drawn, depth = np.split(shown, [2, 4, 6, 8, 9, 10])
     np.testing.assert_array_equal(noisy[0], clean[0])  # the condition stays clean
     assert np.std(noisy[1] - clean[1]) > 0.3
