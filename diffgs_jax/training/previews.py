@@ -88,7 +88,7 @@ def preview_columns(
     if gaussians is not None and targets is not None:
         background = module.requirements(model).background
         rendering = _render(gaussians, targets.cameras, request.resolution, 1.0 if background is None else background)
-        shown["new views, true"] = jnp.asarray(targets.images)
+        shown["new, true"] = jnp.asarray(targets.images)
         shown["sampled"] = rendering.image
         shown["its depth"] = depth_images(rendering)
     return shown
