@@ -9,6 +9,7 @@ the published protocol. `--help` lists every option.
 
 import dataclasses
 import pathlib
+import sys
 
 from diffgs_jax.commands.evaluation import ProtocolOptions, check_at_least_one
 from diffgs_jax.config.parsing import parse_options
@@ -67,7 +68,9 @@ def evaluate(options: EvaluateOptions) -> None:
     training_data = options.training_data or options.data
     sampling = SamplingOptions(steps=options.steps, sampler=options.sampler, seed=options.seed)
     with filled_folder(options.out) as folder:
-        pipeline = load(options.checkpoint)
+        pipeline = load(options.checkpoint, backend=options.backend)
+        if pipeline.backend is not None:
+            print(pipeline.backend, file=sys.stderr)
         if pipeline.requirements.makes == "images":
             report = score_images(pipeline, options, sampling, options.samples, training_data, folder)
         else:

@@ -20,6 +20,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256, file_sha256
 from diffgs_jax.geometry import denoised_cameras
 from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions
+from diffgs_jax.rasterizer import Backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,9 @@ class ProtocolOptions:
     """Objects that are sampled together."""
     seed: int = 0
     """Of the noise."""
+    backend: Backend | None = None
+    """Who renders: `xla` runs on any device, `triton` and `mosaic` are kernels for NVIDIA GPUs, `auto` chooses. By
+    default what the model's config says, `auto` as a rule."""
     lpips: bool = True
     """Score LPIPS and FD-VGG16 too, if the networks are installed; on a CPU they take longer than all the rest."""
     inception: pathlib.Path | None = None

@@ -15,7 +15,7 @@ from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.scoring import ProtocolConfig
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
 from diffgs_jax.models import Frozen, ModelConfig, Request, Sampling, family
-from diffgs_jax.rasterizer import expected_depth, render
+from diffgs_jax.rasterizer import Backend, expected_depth, render
 
 
 class Predictor(NamedTuple):
@@ -65,12 +65,16 @@ def make_predictor(
         *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
         return last.generated.gaussians
 
-    return Predictor(gaussians, functools.partial(_render_views, resolution=resolution, background=config.background))
+    backend = module.requirements(model).backend
+    settings = {"resolution": resolution, "background": config.background, "backend": backend}
+    return Predictor(gaussians, functools.partial(_render_views, **settings))
 
 
-@functools.partial(jax.jit, static_argnames=("resolution", "background"))
-def _render_views(gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float) -> ViewImages:
-    rendering = render(gaussians, cameras, height=resolution, width=resolution, background=background)
+@functools.partial(jax.jit, static_argnames=("resolution", "background", "backend"))
+def _render_views(
+    gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float, backend: Backend
+) -> ViewImages:
+    rendering = render(gaussians, cameras, height=resolution, width=resolution, background=background, backend=backend)
     return ViewImages(rendering.image, rendering.alpha, expected_depth(rendering))
 
 

@@ -21,6 +21,7 @@ from diffgs_jax.interop import (
     write_video,
 )
 from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
+from diffgs_jax.rasterizer import Backend
 
 
 class Trajectory(NamedTuple):
@@ -47,6 +48,7 @@ class Result:
         images: `[1, h, w, 3]` in [0, 1], from a model that makes images without a pose.
         rig: the cameras of the generated views, and of turntables.
         background: grey level in [0, 1] that the views are on.
+        backend: who renders turntables.
         trajectory: the way there, if asked for.
     """
 
@@ -55,6 +57,7 @@ class Result:
     images: Float[np.ndarray, "1 h w 3"] | None = None
     rig: ObjectRig = ObjectRig()
     background: float = 1.0
+    backend: Backend = "auto"
     trajectory: Trajectory | None = None
 
     @property
@@ -135,6 +138,7 @@ class Result:
             rig=self.rig,
             background=self.background if background is None else background,
             shows=shows,
+            backend=self.backend,
             progress=progress,
         )
         write_video(path, film)

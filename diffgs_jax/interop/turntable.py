@@ -13,7 +13,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, orbit
 from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.video import check_video
-from diffgs_jax.rasterizer import expected_depth, render
+from diffgs_jax.rasterizer import Backend, expected_depth, render
 
 Shown = Literal["color", "depth", "normals"]
 """What a turntable shows."""
@@ -43,6 +43,7 @@ def render_turntable(
     rig: ObjectRig | None = None,
     background: float | tuple[float, float, float] = 1.0,
     shows: Shown = "color",
+    backend: Backend = "auto",
     progress: Callable[[int], object] | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Renders one turn about the z axis, the first frame from azimuth 0.
@@ -55,6 +56,7 @@ def render_turntable(
         background: grey value or RGB in [0, 1].
         shows: their colours; their depth, dark blue far and light yellow near; or the normals of the surface that the
             depth describes, x, y and z of the object frame as red, green and blue.
+        backend: who renders.
         progress: called with the number of frames that have been finished since the last call.
     """
     rig = ObjectRig() if rig is None else rig
@@ -65,7 +67,7 @@ def render_turntable(
     images, alphas, depths = [], [], []
     for start in range(0, frames, _FRAMES_AT_ONCE):
         turn = Cameras(*(jnp.asarray(leaf[start : start + _FRAMES_AT_ONCE]) for leaf in cameras))
-        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size)
+        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size, backend)
         if shows == "color":
             images.append(np.asarray(image))
         else:
@@ -85,7 +87,9 @@ def render_turntable(
     return np.round(np.clip(mixed, 0, 1) * 255).astype(np.uint8)
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def _frames(gaussians: Gaussians, cameras: Cameras, background: Array, size: int) -> tuple[Array, Array, Array]:
-    seen = render(gaussians, cameras, height=size, width=size, background=background)
+@functools.partial(jax.jit, static_argnames=("size", "backend"))
+def _frames(
+    gaussians: Gaussians, cameras: Cameras, background: Array, size: int, backend: Backend
+) -> tuple[Array, Array, Array]:
+    seen = render(gaussians, cameras, height=size, width=size, background=background, backend=backend)
     return jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8), seen.alpha, expected_depth(seen)
