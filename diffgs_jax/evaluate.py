@@ -9,7 +9,6 @@ the published protocol. `--help` lists every option.
 
 import dataclasses
 import pathlib
-import sys
 
 from diffgs_jax.commands.evaluation import ProtocolOptions, check_at_least_one
 from diffgs_jax.config.parsing import parse_options
@@ -70,7 +69,7 @@ def evaluate(options: EvaluateOptions) -> None:
     with filled_folder(options.out) as folder:
         pipeline = load(options.checkpoint, backend=options.backend)
         if pipeline.backend is not None:
-            print(pipeline.backend, file=sys.stderr)
+            print(pipeline.backend, flush=True)
         if pipeline.requirements.makes == "images":
             report = score_images(pipeline, options, sampling, options.samples, training_data, folder)
         else:

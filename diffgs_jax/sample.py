@@ -66,13 +66,13 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
         jobs = find_jobs(options.image, options.out, seed=options.seed, samples=options.samples)
     with filled_folder(options.out):  # known to be writable before any work, and gone again if nothing comes of it
         pipeline = load(options.checkpoint, low_memory=options.low_memory, backend=options.backend)
-        if pipeline.backend is not None:
-            print(pipeline.backend, file=sys.stderr)
         last = dataclasses.replace(options.sampling, seed=options.seed + options.samples - 1)
         for sampling in (options.sampling, last):
             pipeline.check(options.inputs, sampling, has_image=options.image is not None)
         if record is not None:
             refuse_others(record, options, pipeline)
+        if pipeline.backend is not None:
+            print(pipeline.backend, flush=True)
         if pipeline.requirements.makes == "images":
             with _progress_bar(options.samples, "sampling", "image") as advance:
                 files = write_image_grid(pipeline, options, advance)

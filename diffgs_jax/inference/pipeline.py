@@ -222,8 +222,11 @@ class Pipeline:
 
     @property
     def backend(self) -> str | None:
-        """Who renders, in words, and whether that was asked for or chosen; None for a model that renders nothing."""
-        return describe_backend(self.requirements.backend) if self.requirements.makes == "gaussians" else None
+        """Who renders, in words; None for a model that renders nothing, and where nothing was chosen: auto on a CPU."""
+        backend = self.requirements.backend
+        if self.requirements.makes != "gaussians" or (backend == "auto" and jax.default_backend() == "cpu"):
+            return None
+        return describe_backend(backend)
 
     def _rig(self, views: int | None) -> ObjectRig:
         """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0."""
