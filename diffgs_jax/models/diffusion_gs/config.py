@@ -139,7 +139,9 @@ class LossConfig:
     novel: float = 1.0
     """Weight of L_nv, the same error on views the network never sees."""
     perceptual: float = 0.0
-    """Weight λ of LPIPS (VGG16) beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
+    """Weight λ of LPIPS beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
+    perceptual_network: Literal["vgg", "alex"] = "vgg"
+    """Whose features LPIPS compares: VGG16 as published, or AlexNet, a sixth of its weights and less work."""
     perceptual_images: int = 0
     """How many of a batch's renderings LPIPS looks at, drawn anew each step, each counted for those left out; 0 takes
     all. VGG16 is most of a step's time on a CPU. Over several devices each step's draw is gathered: leave it at 0."""

@@ -76,7 +76,8 @@ def load_frozen(config: DiffusionGSConfig, purpose: Purpose) -> Frozen:
         UserError: if its weights were never fetched.
         DataError: if they are damaged.
     """
-    return {"lpips": load_lpips("vgg")} if config.losses.perceptual and purpose == "training" else {}
+    losses = config.losses
+    return {"lpips": load_lpips(losses.perceptual_network)} if losses.perceptual and purpose == "training" else {}
 
 
 def is_hidden_matrix(path: tuple[str, ...]) -> bool:

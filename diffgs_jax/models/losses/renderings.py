@@ -88,7 +88,7 @@ def perceptual_distance(
     """Returns the sum of LPIPS (VGG16) over views, each times its share, or an unbiased estimate of it.
 
     Args:
-        weights: of `load_lpips("vgg")`.
+        weights: of `load_lpips`.
         rendered: the views as they are.
         targets: as they should be.
         shares: what each counts.
