@@ -43,6 +43,8 @@ def depth_order(depths: Float[Array, "images n"], is_visible: Bool[Array, "image
 
     if depths.dtype != jnp.float32:
         return by_sorting()
+    if jax.default_backend() != "cpu":
+        return depth_order_by_flat_sorts(depths, is_visible)
     images, count = depths.shape
     index = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[None], depths.shape)
     # Positive floats are ordered like their bits, and those of finite ones leave the upper half free.
@@ -60,6 +62,29 @@ def depth_order(depths: Float[Array, "images n"], is_visible: Bool[Array, "image
         place = place + is_open
     order = jnp.zeros((images, count), jnp.int32).at[image, place].set(index, mode="drop")
     return jax.lax.cond(jnp.any(is_open), by_sorting, lambda: order)
+
+
+def depth_order_by_flat_sorts(
+    depths: Float[Array, "images n"], is_visible: Bool[Array, "images n"]
+) -> Int32[Array, "images n"]:
+    """Returns what `depth_order` does, by two stable sorts of (int32, int32) in one row: by depth, then by image.
+
+    That is what XLA hands to CUB's radix sort on an NVIDIA GPU, whatever the number of images; batches of 2 to 26 rows
+    take its own slower sort. On a CPU, sorts that carry values are the slow ones.
+
+    Args:
+        depths: as in `depth_order`.
+        is_visible: as in `depth_order`.
+    """
+    images, count = depths.shape
+    last = jnp.int32(2**31 - 1)
+    # Positive floats are ordered like their bits.
+    keys = jnp.where(is_visible, jax.lax.bitcast_convert_type(depths, jnp.int32), last).reshape(-1)
+    splats = jnp.arange(images * count, dtype=jnp.int32)
+    _, splats = jax.lax.sort((keys, splats), num_keys=1, is_stable=True)
+    if images > 1:
+        _, splats = jax.lax.sort((jax.lax.div(splats, jnp.int32(count)), splats), num_keys=1, is_stable=True)
+    return splats.reshape(images, count) - jnp.arange(images, dtype=jnp.int32)[:, None] * count
 
 
 def images_to_pack(capacity: int, *, tiles: int, images: int, per_image: int) -> int:

@@ -241,12 +241,13 @@ def test_free_gaussians_do_not_halve_what_a_key_holds():
     assert _ordering.images_to_pack(1 << 20, **sizes, per_image=4 * 256**2 + 2) == 15
 
 
+@pytest.mark.parametrize("order_by_depth", [_ordering.depth_order, _ordering.depth_order_by_flat_sorts])
 @pytest.mark.parametrize("ties", [1, 3, 50])
-def test_depth_order_is_a_stable_sort(ties):
+def test_depth_order_is_a_stable_sort(ties, order_by_depth):
     rng = np.random.default_rng(7)
     depths = rng.integers(1, 200 // ties + 2, (3, 200)).astype(np.float32) * 0.01
     is_visible = rng.random((3, 200)) < 0.8
-    order = np.asarray(_ordering.depth_order(jnp.asarray(depths), jnp.asarray(is_visible)))
+    order = np.asarray(order_by_depth(jnp.asarray(depths), jnp.asarray(is_visible)))
     for image in range(3):
         expected = np.argsort(np.where(is_visible, depths, np.inf)[image], kind="stable")
         np.testing.assert_array_equal(order[image], expected)
