@@ -70,7 +70,9 @@ def evaluate(options: EvaluateOptions) -> None:
     training_data = options.training_data or options.data
     sampling = SamplingOptions(steps=options.steps, sampler=options.sampler, seed=options.seed)
     with filled_folder(options.out) as folder:
-        pipeline = load(options.checkpoint)
+        pipeline = load(options.checkpoint, backend=options.backend)
+        if pipeline.backend is not None:
+            print(pipeline.backend, flush=True)
         if pipeline.requirements.makes == "images":
             report = score_images(pipeline, options, sampling, options.samples, training_data, folder)
         else:

@@ -66,7 +66,7 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
             from diffgs_jax.commands.sample_record import refuse_others
             from diffgs_jax.inference import load
 
-            pipeline = load(options.checkpoint, low_memory=options.low_memory)
+            pipeline = load(options.checkpoint, low_memory=options.low_memory, backend=options.backend)
         last = dataclasses.replace(options.sampling, seed=options.seed + options.samples - 1)
         for sampling in (options.sampling, last):
             pipeline.check(options.inputs, sampling, has_image=options.image is not None)
@@ -74,6 +74,8 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
             refuse_others(record, options, pipeline)
         name = "the one that comes with the package" if options.checkpoint is None else options.checkpoint
         print(f"model: {name}, {pipeline.described()}", flush=True)
+        if pipeline.backend is not None:
+            print(pipeline.backend, flush=True)
         if pipeline.requirements.makes == "images":
             with progress_bar("compiling (first time only)", options.samples, "image") as bar:
                 files = write_image_grid(pipeline, options, _advance(bar))

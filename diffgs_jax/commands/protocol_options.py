@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgs_jax.data import DataConfig, Split
 from diffgs_jax.errors import UserError
+from diffgs_jax.rasterizer import Backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,9 @@ class ProtocolOptions:
     filter: bool = True
     """Score the splat as it is written to files, with what rendering added in training made part of it, where the
     model's config says so; `--no-filter` scores what the network predicted."""
+    backend: Backend | None = None
+    """Who renders: `xla` runs on any device, `triton` and `mosaic` are kernels for NVIDIA GPUs, `auto` chooses. By
+    default what the model's config says, `auto` as a rule."""
     lpips: bool = True
     """Score LPIPS and FD-VGG16 too, if the networks are installed; on a CPU they take longer than all the rest."""
     inception: pathlib.Path | None = None

@@ -64,7 +64,7 @@ _MAY_CHANGE = {
     *(f"run.{name}" for name in ("checkpoint_every", "checkpoint_seconds", "keep_checkpoints")),
     *(f"run.{name}" for name in ("preview_every", "preview_objects", "preview_steps")),
     *(f"run.{name}" for name in ("evaluate_every", "evaluate_objects", "wandb_project")),
-    *("mesh.data", "mesh.fsdp"),
+    *("mesh.data", "mesh.fsdp", "model.backend"),
     *(f"cluster.{name}" for name in ("join", "coordinator", "processes", "process", "timeout_seconds")),
     *(f"data.{name}" for name in ("cache_gigabytes", "threads", "prefetch", "max_bad_records")),
 }

@@ -10,6 +10,7 @@ from PIL import ImageColor
 from diffgs_jax.errors import UserError
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.interop import Shown, Sphere, check_cleaning, check_matting, check_turntable
+from diffgs_jax.rasterizer import Backend
 
 Format = Literal["ply", "spz", "splat", "glb", "obj"]
 """Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
@@ -39,6 +40,9 @@ class SampleOptions(InputOptions, SamplingOptions):
     low_memory: bool = False
     """Render one view at a time and, on accelerators, keep the network in bfloat16: half the memory for its weights. On
     a CPU next to nothing is gained; docs/python-api.md has figures."""
+    backend: Backend | None = None
+    """Who renders: `xla` runs on any device, `triton` and `mosaic` are kernels for NVIDIA GPUs, `auto` chooses. By
+    default what the model's config says, `auto` as a rule."""
 
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`; and of a mesh

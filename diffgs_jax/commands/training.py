@@ -22,6 +22,7 @@ from diffgs_jax.data import TrainingBatches, device_batches, has_records, traini
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256
 from diffgs_jax.models import Cost, Frozen, Generates, family
+from diffgs_jax.rasterizer import describe_backend, resolve_backend
 
 _FIRST_CHECKPOINT = 45.0  # seconds
 
@@ -42,13 +43,18 @@ def train(config: TrainConfig) -> training.TrainState:
     training.join_cluster(config.cluster)
     mesh = training.make_mesh(config.mesh)
     check_batch(config, mesh.size)
+    needs = family(config.model).requirements(config.model)
+    try:
+        resolve_backend(needs.backend)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(str(error)) from error
     with jax.set_mesh(mesh):
         # What is read before anything is written: a run without data leaves nothing behind
         source = training_batches(
             config.data,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            requirements=family(config.model).requirements(config.model),
+            requirements=needs,
         )
         frozen = family(config.model).load_frozen(config.model, "training")
         folder = pathlib.Path(config.run.folder)
@@ -235,13 +241,15 @@ def describe_run(config: TrainConfig, cost: Cost, state: training.TrainState, pr
     counts = " and ".join(f"{number} {name}" for name, number in cost.counts.items())
     planned = training.program_bytes(program)
     working = "" if planned is None else f" and {planned / 1e6:.0f} MB to work in (planned)"
+    needs = family(config.model).requirements(config.model)
+    rendering = f"{describe_backend(needs.backend)}; " if needs.makes == "gaussians" else ""
     mesh = " × ".join(str(size) for size in jax.sharding.get_abstract_mesh().axis_sizes)
     return (
         f"{config.run.folder}: {cost.parameters / 1e6:.1f} M parameters; a sample is {counts}; "
         f"{flops / 1e9:.0f} GFLOP a step of {config.data.batch_size} samples, rendering not counted\n"
         f"{jax.device_count()} × {jax.devices()[0].device_kind} as data × fsdp = {mesh}; per device "
         f"{training.state_bytes(state) / 1e6:.0f} MB of weights, average and optimizer{working}; "
-        f"steps {start} to {config.run.steps}"
+        f"{rendering}steps {start} to {config.run.steps}"
     )
 
 

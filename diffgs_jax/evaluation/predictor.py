@@ -16,7 +16,7 @@ from diffgs_jax.evaluation.scoring import ProtocolConfig
 from diffgs_jax.geometry import DILATION, OBJECT, SMOOTHED_DILATION, Cameras, Gaussians, Views
 from diffgs_jax.inference.filtering import filtered
 from diffgs_jax.models import Frozen, ModelConfig, Request, Sampling, family
-from diffgs_jax.rasterizer import expected_depth, render
+from diffgs_jax.rasterizer import Backend, expected_depth, render
 
 
 class Predictor(NamedTuple):
@@ -71,8 +71,12 @@ def make_predictor(
         *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
         return filtered(last.generated.gaussians, request, variance)
 
-    dilation = SMOOTHED_DILATION if variance else DILATION
-    render_at = functools.partial(_render_views, background=config.background, dilation=dilation)
+    settings = {
+        "background": config.background,
+        "dilation": SMOOTHED_DILATION if variance else DILATION,
+        "backend": module.requirements(model).backend,
+    }
+    render_at = functools.partial(_render_views, **settings)
     return Predictor(
         gaussians,
         functools.partial(render_at, resolution=resolution),
@@ -80,12 +84,18 @@ def make_predictor(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("resolution", "background", "dilation"))
+@functools.partial(jax.jit, static_argnames=("resolution", "background", "dilation", "backend"))
 def _render_views(
-    gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float, dilation: float
+    gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float, dilation: float, backend: Backend
 ) -> ViewImages:
     rendering = render(
-        gaussians, cameras, height=resolution, width=resolution, background=background, dilation=dilation
+        gaussians,
+        cameras,
+        height=resolution,
+        width=resolution,
+        background=background,
+        dilation=dilation,
+        backend=backend,
     )
     return ViewImages(rendering.image, rendering.alpha, expected_depth(rendering))
 

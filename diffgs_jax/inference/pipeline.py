@@ -31,7 +31,8 @@ from diffgs_jax.inference.conditions import PosedImages, read_posed_images, show
 from diffgs_jax.inference.filtering import filtered
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
-from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Request, Requirements, Sampling, family
+from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Renders, Request, Requirements, Sampling, family
+from diffgs_jax.rasterizer import Backend, describe_backend, resolve_backend
 
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
 """The checkpoint that comes with the package."""
@@ -125,6 +126,7 @@ class Pipeline:
             rig=self._rig(sampling.views),
             background=self.background,
             dilation=SMOOTHED_DILATION if variance else DILATION,
+            backend=self.requirements.backend,
             trajectory=Trajectory(*map(np.stack, zip(*kept, strict=True))) if kept else None,
         )
 
@@ -239,7 +241,17 @@ class Pipeline:
     @functools.cached_property
     def fingerprint(self) -> str:
         """A SHA-256 of the settings and the weights: what the results depend on, wherever the files lie."""
-        return model_sha256(to_dict(self.config)["model"], self.params)
+        settings = to_dict(self.config)["model"]
+        settings.pop("backend", None)  # who renders is no part of what a model is
+        return model_sha256(settings, self.params)
+
+    @property
+    def backend(self) -> str | None:
+        """Who renders, in words; None for a model that renders nothing, and where nothing was chosen: auto on a CPU."""
+        backend = self.requirements.backend
+        if self.requirements.makes != "gaussians" or (backend == "auto" and jax.default_backend() == "cpu"):
+            return None
+        return describe_backend(backend)
 
     def _rig(self, views: int | None) -> ObjectRig:
         """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0."""
@@ -249,16 +261,19 @@ class Pipeline:
         return dataclasses.replace(self.config.rig, azimuths=azimuths)
 
 
-def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool = False) -> Pipeline:
+def load(
+    checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool = False, backend: Backend | None = None
+) -> Pipeline:
     """Loads a trained model, and has JAX keep what it compiles on disk (see `compile_cache`).
 
     Args:
         checkpoint: the folder of a run or of its checkpoints; the model that comes with the package if None.
         low_memory: render one view at a time and, on accelerators, keep and run the network's trunk in bfloat16. On a
             CPU that would cost memory: XLA makes a float32 copy of the weights.
+        backend: who renders; what the checkpoint's settings say if None.
 
     Raises:
-        UserError: if there is no checkpoint.
+        UserError: if there is no checkpoint, or the backend is not available here or nothing to this model.
         DataError: if it cannot be read, or its weights are not those of its config's architecture.
     """
     folder = pathlib.Path(BUNDLED_CHECKPOINT if checkpoint is None else checkpoint)
@@ -267,6 +282,14 @@ def load(checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool =
     use_compile_cache()
     config = _stored_config(read_metadata(folder), str(folder))
     module = family(config.model)
+    if backend is not None:
+        if not isinstance(module, Renders):
+            raise UserError("this model renders no Gaussians: leave --backend out")
+        config = dataclasses.replace(config, model=module.with_backend(config.model, backend))
+    try:
+        resolve_backend(module.requirements(config.model).backend)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(str(error)) from error
     expected = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))
     params = load_weights(folder, expected)
     frozen = module.load_frozen(config.model, "sampling")

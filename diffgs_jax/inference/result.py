@@ -22,6 +22,7 @@ from diffgs_jax.interop import (
     write_video,
 )
 from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
+from diffgs_jax.rasterizer import Backend
 
 
 class Trajectory(NamedTuple):
@@ -50,6 +51,7 @@ class Result:
         background: grey level in [0, 1] that the views are on.
         dilation: what `render` adds to these Gaussians so that they look as in training, square pixels: little where
             the filter is part of them.
+        backend: who renders turntables.
         trajectory: the way there, if asked for.
     """
 
@@ -59,6 +61,7 @@ class Result:
     rig: ObjectRig = ObjectRig()
     background: float = 1.0
     dilation: float = DILATION
+    backend: Backend = "auto"
     trajectory: Trajectory | None = None
 
     @property
@@ -160,6 +163,7 @@ class Result:
             background=self.background if background is None else background,
             shows=shows,
             dilation=self.dilation,
+            backend=self.backend,
             progress=progress,
         )
         write_video(path, film)

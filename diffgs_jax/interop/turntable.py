@@ -11,7 +11,7 @@ from jaxtyping import Array, UInt8
 from diffgs_jax.geometry import DILATION, Cameras, Gaussians, ObjectRig, orbit
 from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.turntable_settings import Shown
-from diffgs_jax.rasterizer import expected_depth, render
+from diffgs_jax.rasterizer import Backend, expected_depth, render
 
 _FRAMES_AT_ONCE = 8  # rendered by one call: bounds memory, and is the only shape that is compiled
 _GROUP = 2048  # numbers of Gaussians are rounded up to multiples, so that few programs are compiled
@@ -26,6 +26,7 @@ def render_turntable(
     background: float | tuple[float, float, float] = 1.0,
     shows: Shown = "color",
     dilation: float = DILATION,
+    backend: Backend = "auto",
     progress: Callable[[int], object] | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Renders one turn about the z axis, the first frame from azimuth 0.
@@ -39,6 +40,7 @@ def render_turntable(
         shows: their colours; their depth, dark blue far and light yellow near; or the normals of the surface that the
             depth describes, x, y and z of the object frame as red, green and blue.
         dilation: of `render`, square pixels.
+        backend: who renders.
         progress: called with the number of frames that have been finished since the last call.
     """
     rig = ObjectRig() if rig is None else rig
@@ -51,7 +53,7 @@ def render_turntable(
     images, alphas, depths = [], [], []
     for start in range(0, frames, _FRAMES_AT_ONCE):
         turn = Cameras(*(jnp.asarray(leaf[start : start + _FRAMES_AT_ONCE]) for leaf in cameras))
-        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size, dilation)
+        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size, dilation, backend)
         if shows == "color":
             images.append(np.asarray(image))
         else:
@@ -71,9 +73,11 @@ def render_turntable(
     return np.round(np.clip(mixed, 0, 1) * 255).astype(np.uint8)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "dilation"))
+@functools.partial(jax.jit, static_argnames=("size", "dilation", "backend"))
 def _frames(
-    gaussians: Gaussians, cameras: Cameras, background: Array, size: int, dilation: float
+    gaussians: Gaussians, cameras: Cameras, background: Array, size: int, dilation: float, backend: Backend
 ) -> tuple[Array, Array, Array]:
-    seen = render(gaussians, cameras, height=size, width=size, background=background, dilation=dilation)
+    seen = render(
+        gaussians, cameras, height=size, width=size, background=background, dilation=dilation, backend=backend
+    )
     return jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8), seen.alpha, expected_depth(seen)

@@ -4,7 +4,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -35,13 +34,7 @@ def check_video(suffix: str, height: int, width: int) -> None:
     if suffix.lower() == ".mp4" and (height % 2 or width % 2):
         raise UserError(f"an mp4's height and width must be even, not {height}×{width}")
     if suffix.lower() != ".webp":
-        try:
-            imageio_ffmpeg.get_ffmpeg_exe()
-        except RuntimeError as error:
-            raise UserError(
-                "no ffmpeg was found to write the film with: pip install imageio[ffmpeg], "
-                "or point IMAGEIO_FFMPEG_EXE at one, or ask for .webp"
-            ) from error
+        _ffmpeg()
 
 
 def write_video(
@@ -78,7 +71,7 @@ def write_video(
     # Not imageio's own writer: it starts ffmpeg by a plain fork, which can deadlock beside JAX's threads.
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
     with written_beside(path) as beside:
-        program = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"]
+        program = [_ffmpeg(), "-y", "-loglevel", "error"]
         finished = subprocess.run(
             [*program, *source, *coding, *_REPEATABLE, str(beside.absolute())],
             input=frames.tobytes(),
@@ -87,3 +80,20 @@ def write_video(
         if finished.returncode:
             reason = finished.stderr.decode(errors="replace").strip().splitlines() or ["ffmpeg failed"]
             raise UserError(f"cannot write {path}: {reason[-1]}")
+
+
+def _ffmpeg() -> str:
+    """Returns the path of the program; it is 60 MB that a machine without films can do without.
+
+    Raises:
+        UserError: if there is none.
+    """
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            "no ffmpeg was found to write the film with: pip install imageio[ffmpeg], "
+            "or point IMAGEIO_FFMPEG_EXE at one, or ask for .webp"
+        ) from error

@@ -1,9 +1,9 @@
 """What a model family offers, and the one list of families.
 
 A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
-by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Encodes` and
-`Predicts`. Adding one takes a folder beside the others and one `register` call at the end of this file; a config file
-of a user may call `register` too.
+by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Renders`,
+`Encodes` and `Predicts`. Adding one takes a folder beside the others and one `register` call at the end of this file; a
+config file of a user may call `register` too.
 
 Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
 """
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int32, Key, PRNGKeyArray
 from diffgs_jax.diffusion import Denoise, Sampler, Schedule
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Cameras, Gaussians, Views
+from diffgs_jax.rasterizer import Backend
 
 Params = dict[str, Any]
 """Nested dictionaries of arrays: what is trained, averaged, saved and sharded."""
@@ -178,6 +179,7 @@ class Requirements:
         cameras: whether a request names cameras of the views to generate.
         domains: what can be generated.
         guided: whether classifier-free guidance means something.
+        backend: who renders the Gaussians that it makes (`diffgs_jax.rasterizer.Backend`).
     """
 
     makes: Literal["gaussians", "images", "nothing"]
@@ -191,6 +193,7 @@ class Requirements:
     cameras: bool = False
     domains: tuple[Literal["object", "scene"], ...] = ("object",)
     guided: bool = False
+    backend: Backend = "auto"
 
 
 class Cost(NamedTuple):
@@ -313,6 +316,15 @@ class Generates(Protocol):
             sampling: how.
             keys: `[b]`, of each thing's noise.
         """
+        ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """A family that renders Gaussians on its way, and can be told who shall do so."""
+
+    def with_backend(self, config: Any, backend: Backend) -> Any:
+        """Returns the settings of the same model, rendered by `backend`."""
         ...
 
 

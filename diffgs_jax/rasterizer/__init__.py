@@ -1,18 +1,5 @@
 """Gaussians to pixels: project, bin, blend, with one custom VJP; the dense reference beside it."""
 
-from diffgs_jax.rasterizer._groups import render_in_groups
-from diffgs_jax.rasterizer._sharded import render_sharded
-from diffgs_jax.rasterizer.projection import Projection, project
-from diffgs_jax.rasterizer.rendering import Backend, Rendering, expected_depth, render, render_dense
+import lazy_loader
 
-__all__ = [
-    "Backend",
-    "Projection",
-    "Rendering",
-    "expected_depth",
-    "project",
-    "render",
-    "render_dense",
-    "render_in_groups",
-    "render_sharded",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
-from diffgs_jax.rasterizer._ordering import depth_order, group_by_counting, group_by_sorting, packed_images
+from diffgs_jax.rasterizer._ordering import depth_order, group_pairs, images_to_pack
 from diffgs_jax.rasterizer._tiles import TileGrid
 from diffgs_jax.rasterizer.projection import Projection
 
-_INT32_MAX = 2**31 - 1
-_COUNTING_WORDS = 1 << 21  # 8 MB of bits: counting is the faster way while its table stays in proportion
+_LONG_LIST = 1 << 19  # slots; making a shorter list takes too little time to compile anything for
 _EXTENT_MARGIN = 1e-3  # relative; rounding must not hide a pixel at which alpha just reaches 1/255
 
 
@@ -98,46 +97,52 @@ def list_tiles(
     """
     total = rectangles.ids.shape[0]
     per_image = total // images
-    # A pass looks at a window of the order that is small enough for the running sum below to stay in int32.
-    window = min(total, _INT32_MAX // grid.tiles)
+    # More Gaussians than this rarely fit into one pass, and every pass looks at all of its window.
+    window = min(total, 2 * capacity)
     offset = jnp.minimum(start, total - window)
     first = jax.lax.dynamic_slice_in_dim(rectangles.first, offset, window)
     size = jax.lax.dynamic_slice_in_dim(rectangles.size, offset, window)
-    position = offset + jnp.arange(window, dtype=jnp.int32)
-    touched = jnp.where(position >= start, size[:, 0] * size[:, 1], 0)
+    index = jnp.arange(window, dtype=jnp.int32)
+    touched = jnp.where(offset + index >= start, size[:, 0] * size[:, 1], 0)
     touched = jax.lax.cond(
         start == 0,  # everything is open then
         lambda: touched,
-        lambda: jnp.where(_reach_any(is_open, first, size, position // per_image, grid), touched, 0),
+        lambda: jnp.where(_reach_any(is_open, first, size, (offset + index) // per_image, grid), touched, 0),
     )
+    # The running sum may leave int32 behind the first Gaussian that does not fit, but not before.
     ends = jnp.cumsum(touched, dtype=jnp.int32)
-    end = jnp.searchsorted(ends, capacity, side="right").astype(jnp.int32)  # in the window: the first that does not fit
-
-    counting = images * grid.tiles * -(-per_image // 32) <= max(capacity, _COUNTING_WORDS)
-    if not counting and (together := packed_images(grid.tiles, images, per_image)):
+    end = jnp.min(jnp.where(ends > capacity, index, window))
+    sizes = {"tiles": grid.tiles, "images": images, "per_image": per_image}
+    together = images_to_pack(capacity, **sizes)
+    if 0 < together < images:
         end = jnp.minimum(end, (start // per_image + together) * per_image - offset)
     length = jnp.where(end > 0, ends[jnp.maximum(end - 1, 0)], 0)
+    begins = jnp.where(index < end, ends - touched, capacity)
 
-    # Slot i of the list belongs to the last Gaussian whose entries begin at or before i.
-    begins = ends - touched
-    slot = jnp.arange(capacity, dtype=jnp.int32)
-    splat = jnp.cumsum(jnp.zeros(capacity, jnp.int32).at[begins].add(1, mode="drop")) - 1
-    within = slot - _take(begins, splat)
-    columns = jnp.maximum(_take(size[:, 0], splat), 1)
-    row = jax.lax.div(within, columns)  # truncates, which floor division does three times slower
-    column = within - row * columns
-    tile = (_take(first[:, 1], splat) + row) * grid.columns + _take(first[:, 0], splat) + column
-    rank = offset + splat
-    tile = (rank // per_image) * grid.tiles + tile
-    is_used = slot < length
+    def list_in(slots: int) -> tuple[Array, Array, Array]:
+        """Returns ids, starts and counts, made in a list of so many slots."""
+        # Slot i of the list belongs to the last Gaussian whose entries begin at or before i.
+        slot = jnp.arange(slots, dtype=jnp.int32)
+        splat = jnp.cumsum(jnp.zeros(slots, jnp.int32).at[begins].add(1, mode="drop")) - 1
+        within = slot - _take(begins, splat)
+        columns = jnp.maximum(_take(size[:, 0], splat), 1)
+        row = jax.lax.div(within, columns)  # truncates, which floor division does three times slower
+        column = within - row * columns
+        tile = (_take(first[:, 1], splat) + row) * grid.columns + _take(first[:, 0], splat) + column
+        rank = offset + splat
+        tile = (rank // per_image) * grid.tiles + tile
+        groups = group_pairs(tile, rank, slot < length, start // per_image, capacity=capacity, **sizes)
+        ids = rectangles.ids.at[groups.ranks].get(mode="clip")
+        return jnp.pad(ids, (0, capacity - slots)), groups.starts, groups.counts
 
-    sizes = {"tiles": grid.tiles, "images": images, "per_image": per_image}
-    if counting:
-        groups = group_by_counting(tile, rank, is_used, **sizes)
+    # Making a list costs by its length, full or not, and every length costs a second of compiling. Splats of a trained
+    # network touch 2 tiles each, of the 6 that there is room for by default.
+    short = 3 * capacity // 8
+    if capacity < _LONG_LIST:
+        ids, starts, counts = list_in(capacity)
     else:
-        groups = group_by_sorting(tile, rank, is_used, start // per_image, **sizes)
-    ids = rectangles.ids.at[groups.ranks].get(mode="clip")
-    return TileLists(ids, groups.starts, groups.counts, start, next_splat=offset + end)
+        ids, starts, counts = jax.lax.cond(length <= short, lambda: list_in(short), lambda: list_in(capacity))
+    return TileLists(ids, starts, counts, start, next_splat=offset + end)
 
 
 def no_lists(grid: TileGrid, *, images: int, capacity: int) -> TileLists:

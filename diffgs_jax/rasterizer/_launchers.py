@@ -5,16 +5,8 @@ import functools
 from collections.abc import Callable
 from typing import Literal
 
-import jax
-
 from diffgs_jax.rasterizer import _tile_blending
-
-Backend = Literal["auto", "xla", "triton", "mosaic"]
-"""`xla` is pure JAX and runs on any device; `triton` and `mosaic` are Pallas kernels; `auto` chooses."""
-
-_ELSEWHERE = "use backend='xla' or 'auto', which run anywhere"
-_CAPABILITIES = {"triton": 8.0, "mosaic": 9.0}
-_GENERATIONS = {8.0: "Ampere", 9.0: "Hopper"}
+from diffgs_jax.rasterizer.backends import Backend, resolve_backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +26,14 @@ def choose_launcher(backend: Backend) -> Launcher:
     """Returns who blends.
 
     Args:
-        backend: `auto` is `xla` on every platform, for as long as the kernels have not been timed on a GPU.
+        backend: as in `resolve_backend`.
 
     Raises:
         ValueError: for a backend that does not exist.
         NotImplementedError: for one that is not available here.
     """
-    match backend:
-        case "auto" | "xla":
-            return XLA
-        case "triton" | "mosaic":
-            _check_device(backend)
-            return kernel_launcher(backend)
-        case _:
-            raise ValueError(f"backend must be 'auto', 'xla', 'triton' or 'mosaic', not {backend!r}")
+    found = resolve_backend(backend)
+    return XLA if found == "xla" else kernel_launcher(found)
 
 
 @functools.cache  # equal launchers must be equal to jit's cache
@@ -67,22 +53,3 @@ def kernel_launcher(name: Literal["triton", "mosaic"], *, interpret: bool = Fals
         functools.partial(_kernel_blending.blend_pass_backward, **settings),
         tile=16,
     )
-
-
-def _check_device(backend: str) -> None:
-    """Raises a NotImplementedError if JAX's default device cannot run the backend."""
-    platform = jax.default_backend()
-    needed = _CAPABILITIES[backend]
-    needs = f"backend {backend!r} needs an NVIDIA GPU of compute capability {needed} ({_GENERATIONS[needed]}) or more"
-    if platform not in ("gpu", "cuda"):
-        raise NotImplementedError(
-            f"{needs}, and JAX runs on {platform!r} here; {_ELSEWHERE}, or install jax[cuda13] on a machine with one"
-        )
-    device = jax.devices()[0]
-    try:
-        capability = float(getattr(device, "compute_capability", 0.0))
-    except ValueError:  # what other vendors' GPUs say
-        capability = 0.0
-    if capability < needed:
-        other = ", or backend='triton'" if capability >= _CAPABILITIES["triton"] else ""
-        raise NotImplementedError(f"{needs}, and JAX runs on {device.device_kind!r} here; {_ELSEWHERE}{other}")

@@ -13,8 +13,9 @@ from diffgs_jax.geometry import Cameras, Gaussians, covariances, sh_to_color
 from diffgs_jax.rasterizer._blending import blend_tiles
 from diffgs_jax.rasterizer._checks import check_arrays, check_settings
 from diffgs_jax.rasterizer._explicit import draw_split, explicit_layout
-from diffgs_jax.rasterizer._launchers import Backend, choose_launcher
+from diffgs_jax.rasterizer._launchers import choose_launcher
 from diffgs_jax.rasterizer._tiles import TileGrid
+from diffgs_jax.rasterizer.backends import Backend
 from diffgs_jax.rasterizer.projection import ALPHA_MIN, Projection, project, usable_cameras
 from diffgs_jax.rasterizer.reference import blend_dense
 
@@ -95,8 +96,8 @@ def render(
         capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not
             fit is blended in further passes. By default ample for splats of a few pixels.
         backend: who does the blending: "xla" is plain JAX and runs on any device; "triton" (Ampere and newer,
-            deprecated by JAX) and "mosaic" (Hopper and newer) are Pallas kernels for NVIDIA GPUs. "auto" is "xla"
-            everywhere until the kernels have been timed.
+            deprecated by JAX) and "mosaic" (Hopper and newer) are Pallas kernels for NVIDIA GPUs. "auto" takes the
+            kernels where they are proven (`backends.PROVEN`), else "xla".
 
     Returns:
         Images `[*batch, *views, h, w, …]`.

@@ -17,7 +17,7 @@ from diffgs_jax.interop import labelled_columns
 from diffgs_jax.models import Batch, Diffuses, Frozen, Generated, ModelConfig, Params, Request, Sampling, family
 from diffgs_jax.models.family import request_of
 from diffgs_jax.models.generation import make_denoiser
-from diffgs_jax.rasterizer import Rendering, expected_depth, render
+from diffgs_jax.rasterizer import Backend, Rendering, expected_depth, render
 from diffgs_jax.training.sharding import gather
 
 _SEED = 0
@@ -86,8 +86,9 @@ def preview_columns(
     shown["sampled from noise"] = _images_of(last.generated)
     gaussians, targets = last.generated.gaussians, batch.targets
     if gaussians is not None and targets is not None:
-        background = module.requirements(model).background
-        rendering = _render(gaussians, targets.cameras, request.resolution, 1.0 if background is None else background)
+        needs = module.requirements(model)
+        background = 1.0 if needs.background is None else needs.background
+        rendering = _render(gaussians, targets.cameras, request.resolution, background, needs.backend)
         shown["new, true"] = jnp.asarray(targets.images)
         shown["sampled"] = rendering.image
         shown["its depth"] = depth_images(rendering)
@@ -109,9 +110,9 @@ def _half_noised(
     return clean, noisy, make_denoiser(model, params, frozen, request)(noisy, told).x0
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _render(gaussians: Any, cameras: Any, resolution: int, background: float) -> Rendering:
-    return render(gaussians, cameras, height=resolution, width=resolution, background=background)
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _render(gaussians: Any, cameras: Any, resolution: int, background: float, backend: Backend) -> Rendering:
+    return render(gaussians, cameras, height=resolution, width=resolution, background=background, backend=backend)
 
 
 def _images_of(generated: Generated) -> Array:

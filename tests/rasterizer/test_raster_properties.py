@@ -165,7 +165,10 @@ def test_vmap_equals_a_batch():
 
 @pytest.mark.parametrize("images_packed", [0, 1, 2])
 def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
-    """Pairs are grouped by counting, or by sorting keys that hold one image, several, or are not packed at all."""
+    """Pairs are grouped by counting, or by sorting words that hold one image or several, or words and ranks.
+
+    What is sorted is done so in a list of the capacity's length, or of three eighths of it.
+    """
     grid, images, per_image = TileGrid(20, 30, 8), 3, 150
     rng = np.random.default_rng(6)
     first = rng.integers(0, [4, 3], (images * per_image, 2))
@@ -175,7 +178,7 @@ def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
     )
 
     def compiled_lists():
-        return jax.jit(lambda is_open, start: list_tiles(rectangles, is_open, start, grid, images=images, capacity=36))
+        return jax.jit(lambda is_open, start: list_tiles(rectangles, is_open, start, grid, images=images, capacity=40))
 
     def as_sets(found: TileLists) -> list[list[int]]:
         begins, counts = np.asarray(found.starts), np.asarray(found.counts)
@@ -194,13 +197,13 @@ def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
                     tiles[tile].append(int(rectangles.ids[splat]))
         return tiles
 
-    monkeypatch.setattr(_binning, "_COUNTING_WORDS", 1 << 20)
     by_counting = compiled_lists()
     is_open = np.ones(images * grid.tiles, bool)
     by_counting(jnp.asarray(is_open), jnp.int32(0))  # settings are read when a function is traced
-    monkeypatch.setattr(_binning, "_COUNTING_WORDS", 0)
+    monkeypatch.setattr(_ordering, "_COUNTING_WORDS", 0)
+    monkeypatch.setattr(_binning, "_LONG_LIST", 0)
     for module in (_binning, _ordering):
-        monkeypatch.setattr(module, "packed_images", lambda *_: images_packed)
+        monkeypatch.setattr(module, "images_to_pack", lambda *_, **__: images_packed)
     by_sorting = compiled_lists()
     start, passes = 0, 0
     while start < images * per_image:
@@ -213,12 +216,38 @@ def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
     assert passes > 5
 
 
+def test_the_number_of_passes_follows_the_pairs_there_are():
+    """Not those there could be: 600,000 Gaussians of which each may touch 4,096 tiles, but three do."""
+    count, grid = 600_000, TileGrid(512, 512, 8)
+    touched = {17: (3, 2), 299_999: (64, 64), 599_998: (1, 1)}
+    size = np.zeros((count, 2), np.int32)
+    for splat, extent in touched.items():
+        size[splat] = extent
+    rectangles = TileRectangles(jnp.arange(count, dtype=jnp.int32), jnp.zeros((count, 2), jnp.int32), jnp.asarray(size))
+    lists = jax.jit(lambda *scene: list_tiles(*scene, jnp.int32(0), grid, images=1, capacity=1 << 20))
+    found = lists(rectangles, jnp.ones(grid.tiles, bool))
+    assert found.next_splat == count
+    assert found.counts.sum() == sum(columns * rows for columns, rows in touched.values())
+    np.testing.assert_array_equal(found.ids[:3], [17, 299_999, 599_998])
+
+    everywhere = rectangles._replace(size=jnp.full((count, 2), 64, jnp.int32))  # 2.5 · 10⁹ pairs: more than int32 holds
+    found = lists(everywhere, jnp.ones(grid.tiles, bool))
+    assert found.next_splat == (1 << 20) // grid.tiles
+    np.testing.assert_array_equal(found.counts, (1 << 20) // grid.tiles)
+
+
+def test_free_gaussians_do_not_halve_what_a_key_holds():
+    sizes = {"tiles": 1024, "images": 15}
+    assert _ordering.images_to_pack(1 << 20, **sizes, per_image=4 * 256**2 + 2) == 15
+
+
+@pytest.mark.parametrize("order_by_depth", [_ordering.depth_order, _ordering.depth_order_by_flat_sorts])
 @pytest.mark.parametrize("ties", [1, 3, 50])
-def test_depth_order_is_a_stable_sort(ties):
+def test_depth_order_is_a_stable_sort(ties, order_by_depth):
     rng = np.random.default_rng(7)
     depths = rng.integers(1, 200 // ties + 2, (3, 200)).astype(np.float32) * 0.01
     is_visible = rng.random((3, 200)) < 0.8
-    order = np.asarray(_ordering.depth_order(jnp.asarray(depths), jnp.asarray(is_visible)))
+    order = np.asarray(order_by_depth(jnp.asarray(depths), jnp.asarray(is_visible)))
     for image in range(3):
         expected = np.argsort(np.where(is_visible, depths, np.inf)[image], kind="stable")
         np.testing.assert_array_equal(order[image], expected)

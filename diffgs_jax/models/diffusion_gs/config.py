@@ -6,6 +6,7 @@ from typing import Literal
 from diffgs_jax.diffusion import ScheduleConfig, TimestepSampling
 from diffgs_jax.geometry import RayEmbedding
 from diffgs_jax.models.losses.weighting import Ramp
+from diffgs_jax.rasterizer import Backend
 
 Domain = Literal["object", "scene"]
 """What a Gaussian decoder is for. `Views.domain` holds the same as numbers: `OBJECT` = 0, `SCENE` = 1."""
@@ -138,7 +139,9 @@ class LossConfig:
     novel: float = 1.0
     """Weight of L_nv, the same error on views the network never sees."""
     perceptual: float = 0.0
-    """Weight λ of LPIPS (VGG16) beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
+    """Weight λ of LPIPS beside the squared error. Above 0, training needs `python scripts/fetch_lpips.py`."""
+    perceptual_network: Literal["vgg", "alex"] = "vgg"
+    """Whose features LPIPS compares: VGG16 as published, or AlexNet, a sixth of its weights and less work."""
     perceptual_images: int = 0
     """How many of a batch's renderings LPIPS looks at, drawn anew each step, each counted for those left out; 0 takes
     all. VGG16 is most of a step's time on a CPU. Over several devices each step's draw is gathered: leave it at 0."""
@@ -185,6 +188,9 @@ class DiffusionGSConfig:
     """What it is trained to do."""
     background: float = 1.0
     """Grey level in [0, 1] that renderings are composited on; the data's must be the same."""
+    backend: Backend = "auto"
+    """Who renders: `xla` runs on any device, `triton` and `mosaic` are kernels for NVIDIA GPUs, `auto` takes what is
+    proven on the device. It changes no result beyond rounding, and is no part of what a model is."""
     mirrored_world: bool = False
     """The network knows the world in the mirror only (x and y swapped), as the published object models do: it is given
     mirrored rays, and its Gaussians are mirrored back. Cameras and Gaussians outside are right-handed as ever."""

@@ -18,7 +18,7 @@ from diffgs_jax.models.diffusion_gs.losses import loss
 from diffgs_jax.models.family import Batch, DataSettings, Frozen, Generated, Params, Purpose, Request, Requirements
 from diffgs_jax.models.generation import generate
 from diffgs_jax.models.losses import load_lpips
-from diffgs_jax.rasterizer import render_in_groups
+from diffgs_jax.rasterizer import Backend, render_in_groups
 
 
 class Condition(NamedTuple):
@@ -60,6 +60,7 @@ def requirements(config: DiffusionGSConfig) -> Requirements:
         cameras=True,
         domains=config.network.domains,
         guided=config.losses.condition_dropout > 0,
+        backend=config.backend,
     )
 
 
@@ -75,7 +76,8 @@ def load_frozen(config: DiffusionGSConfig, purpose: Purpose) -> Frozen:
         UserError: if its weights were never fetched.
         DataError: if they are damaged.
     """
-    return {"lpips": load_lpips("vgg")} if config.losses.perceptual and purpose == "training" else {}
+    losses = config.losses
+    return {"lpips": load_lpips(losses.perceptual_network)} if losses.perceptual and purpose == "training" else {}
 
 
 def is_hidden_matrix(path: tuple[str, ...]) -> bool:
@@ -88,6 +90,11 @@ def in_low_memory(config: DiffusionGSConfig, params: Params) -> tuple[DiffusionG
     network = dataclasses.replace(config.network, dtype="bfloat16")
     trunk = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params["trunk"])
     return dataclasses.replace(config, network=network), {**params, "trunk": trunk}
+
+
+def with_backend(config: DiffusionGSConfig, backend: Backend) -> DiffusionGSConfig:
+    """Returns the settings of the same model, rendered by `backend`."""
+    return dataclasses.replace(config, backend=backend)
 
 
 def schedule(config: DiffusionGSConfig) -> Schedule:
@@ -135,7 +142,13 @@ def denoiser(
         shown = views._replace(images=jnp.where(is_condition, condition.shown, x_t))
         gaussians = predict_gaussians(config, params, shown, t)
         rendering = render_in_groups(
-            gaussians, views.cameras, views_at_once, height=height, width=width, background=config.background
+            gaussians,
+            views.cameras,
+            views_at_once,
+            height=height,
+            width=width,
+            background=config.background,
+            backend=config.backend,
         )
         return Prediction(jnp.where(is_condition, images, rendering.image), gaussians)
 
@@ -191,4 +204,5 @@ __all__ = [
     "requirements",
     "schedule",
     "state_shape",
+    "with_backend",
 ]

@@ -101,6 +101,7 @@ def loss(
             [name for name in further_terms(settings) if getattr(settings, name)],
             background=config.background,
             views_at_once=settings.views_at_once,
+            backend=config.backend,
             frozen=frozen,
             perceptual_images=settings.perceptual_images,
             perceptual_shares=perceptual_shares,
@@ -159,6 +160,7 @@ def first_prediction(
         height=height,
         width=width,
         background=background,
+        backend=config.backend,
     )
     return rendering.image
 

@@ -13,7 +13,7 @@ from diffgs_jax.models.family import Frozen, Metrics
 from diffgs_jax.models.losses.lpips import LPIPSWeights, lpips
 from diffgs_jax.models.losses.ssim import ssim
 from diffgs_jax.models.losses.weighting import TermWeights
-from diffgs_jax.rasterizer import Rendering, expected_depth, render_in_groups
+from diffgs_jax.rasterizer import Backend, Rendering, expected_depth, render_in_groups
 
 
 def rendering_losses(
@@ -25,6 +25,7 @@ def rendering_losses(
     *,
     background: float = 1.0,
     views_at_once: int = 0,
+    backend: Backend = "auto",
     frozen: Frozen | None = None,
     perceptual_images: int = 0,
     perceptual_shares: Float[Array, "b"] | None = None,
@@ -45,6 +46,7 @@ def rendering_losses(
         names: of the terms beside the first two; one that the targets know nothing of is 0.
         background: grey level in [0, 1] of targets that carry none.
         views_at_once: views of a sample that are rendered together; 0 renders all at once.
+        backend: who renders.
         frozen: holds `lpips` for the perceptual term.
         perceptual_images: how many renderings LPIPS looks at; 0 for all.
         perceptual_shares: what LPIPS of each sample counts; 1 by default.
@@ -54,7 +56,9 @@ def rendering_losses(
     grey: Any = background
     if targets.background is not None:
         grey = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
-    rendering = render_in_groups(gaussians, targets.cameras, views_at_once, height=height, width=width, background=grey)
+    rendering = render_in_groups(
+        gaussians, targets.cameras, views_at_once, height=height, width=width, background=grey, backend=backend
+    )
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
     both = terms.denoise * weights[0] + terms.novel * weights[1]
@@ -84,7 +88,7 @@ def perceptual_distance(
     """Returns the sum of LPIPS (VGG16) over views, each times its share, or an unbiased estimate of it.
 
     Args:
-        weights: of `load_lpips("vgg")`.
+        weights: of `load_lpips`.
         rendered: the views as they are.
         targets: as they should be.
         shares: what each counts.

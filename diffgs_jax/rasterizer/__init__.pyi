@@ -1,0 +1,19 @@
+from ._groups import render_in_groups
+from ._sharded import render_sharded
+from .backends import Backend, describe_backend, resolve_backend
+from .projection import Projection, project
+from .rendering import Rendering, expected_depth, render, render_dense
+
+__all__ = [
+    "Backend",
+    "Projection",
+    "Rendering",
+    "describe_backend",
+    "expected_depth",
+    "project",
+    "render",
+    "render_dense",
+    "render_in_groups",
+    "render_sharded",
+    "resolve_backend",
+]
