@@ -11,6 +11,7 @@ from diffgs_jax import evaluation
 from diffgs_jax.errors import UserError
 from diffgs_jax.evaluation.images import HELD_OUT, MEAN, TRAINING
 from diffgs_jax.models import Generated, Progress, Requirements, Sampling
+from diffgs_jax.models.ddpm import DDPMConfig
 
 SIZE = 16
 
@@ -93,7 +94,7 @@ def make_family(monkeypatch, makes):
 def test_each_image_is_that_of_its_seed_and_label_whatever_the_batches(monkeypatch, batch_size):
     make_family(monkeypatch, "images")
     images = evaluation.sample_images(
-        None, {}, {}, Sampling(), 7, 4, seed=100, batch_size=batch_size, labels=np.arange(7)
+        DDPMConfig(), {}, {}, Sampling(), 7, 4, seed=100, batch_size=batch_size, labels=np.arange(7)
     )
     assert images.shape == (7, 4, 4, 3)
     np.testing.assert_array_equal(images[:, 0, 0, 0], 100 + np.arange(7))
@@ -104,4 +105,4 @@ def test_each_image_is_that_of_its_seed_and_label_whatever_the_batches(monkeypat
 def test_a_model_of_something_else_is_refused(monkeypatch):
     make_family(monkeypatch, "gaussians")
     with pytest.raises(UserError, match="nothing but noise"):
-        evaluation.sample_images(None, {}, {}, Sampling(), 2, 4)
+        evaluation.sample_images(DDPMConfig(), {}, {}, Sampling(), 2, 4)
