@@ -1,0 +1,7 @@
+import pytest
+from known import photograph
+
+
+@pytest.fixture(scope="session")
+def record():
+    return photograph()
