@@ -44,13 +44,18 @@ def make_record(options: SampleOptions, pipeline: Pipeline, folder: pathlib.Path
         "inputs": {str(path): file_sha256(path) for path in _inputs(options)},
         "model": {"sha256": pipeline.fingerprint},
         "files": {path.name: file_sha256(path) for path in sorted(folder.iterdir())},
-        "made_with": {
-            "device": jax.devices()[0].device_kind,
-            "platform": jax.default_backend(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
-        },
+        "made_with": made_with(),
+    }
+
+
+def made_with() -> dict[str, str | None]:
+    """Returns the device, the system and the versions of packages that results depend on."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
     }
 
 
