@@ -1,7 +1,7 @@
 from .cloning import clone_and_split, prune, reset_opacities
 from .config import FitConfig, GradientGrowth, LossWeights, Rates, RelocationGrowth
 from .fitting import Fitting, fit
-from .initialization import hull_box, initial_gaussians
+from .initialization import initial_gaussians, outside_silhouettes
 from .parameters import Parameters, from_gaussians, to_gaussians, used_gaussians
 from .posed_images import PosedImages, choose, decode_images, scene_extent
 from .relocation import grow, relocate, shared_opacity_and_scale
@@ -26,10 +26,10 @@ __all__ = [
     "fit",
     "from_gaussians",
     "grow",
-    "hull_box",
     "initial_gaussians",
     "initial_state",
     "knobs_of",
+    "outside_silhouettes",
     "prune",
     "read_state",
     "relocate",

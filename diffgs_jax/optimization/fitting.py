@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from diffgs_jax.errors import DataError
 from diffgs_jax.optimization.cloning import clone_and_split, prune, reset_opacities
 from diffgs_jax.optimization.config import FitConfig, GradientGrowth
-from diffgs_jax.optimization.initialization import hull_box
+from diffgs_jax.optimization.initialization import outside_silhouettes
 from diffgs_jax.optimization.posed_images import PosedImages, scene_extent
 from diffgs_jax.optimization.relocation import grow, relocate
 from diffgs_jax.optimization.state import FitState
@@ -55,7 +55,6 @@ def fit(images: PosedImages, state: FitState, config: FitConfig, *, pause_every:
         DataError: if the loss is not finite.
     """
     extent = scene_extent(images.cameras)
-    box = hull_box(images) or (np.full(3, -np.inf), np.full(3, np.inf))
     on_device = jax.tree.map(jnp.asarray, images)
     key = jax.random.key(config.seed)
     knobs = knobs_of(config)
@@ -71,9 +70,9 @@ def fit(images: PosedImages, state: FitState, config: FitConfig, *, pause_every:
             raise DataError(f"the loss is not finite at step {step}: lower the learning rates")
         if _is_growing(step, config):
             drawn = jax.random.fold_in(jax.random.fold_in(key, _OF_GROWTH), step)
-            state = _change_set(state, drawn, extent, _is_outside(state, box), step, config)
+            state = _change_set(state, drawn, extent, _is_outside(state, images), step, config)
         if step == config.steps:
-            state = state._replace(is_used=state.is_used & ~_is_outside(state, box))
+            state = state._replace(is_used=state.is_used & ~_is_outside(state, images))
         yield Fitting(state, step, float(loss), int(jnp.sum(state.is_used)))
 
 
@@ -82,10 +81,9 @@ def _is_growing(step: int, config: FitConfig) -> bool:
     return config.growth != "none" and is_time
 
 
-def _is_outside(state: FitState, box: tuple[np.ndarray, np.ndarray]) -> Bool[Array, "n"]:
-    """Returns which Gaussians have left the hull's box: where they are, no image that is fitted sees them."""
-    low, high = (jnp.asarray(corner, jnp.float32)[None] for corner in box)
-    return jnp.any((state.parameters.means < low) | (state.parameters.means > high), axis=1)
+def _is_outside(state: FitState, images: PosedImages) -> Bool[Array, "n"]:
+    """Returns which Gaussians have drifted to where few images see them, and those that do see no object there."""
+    return jnp.asarray(outside_silhouettes(np.asarray(state.parameters.means), images))
 
 
 def _change_set(

@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, maximum_filter
 from scipy.spatial import KDTree
 
 from diffgs_jax.errors import DataError, UserError
@@ -17,6 +17,8 @@ _ROUNDS = 2
 """How often it is: the second time around what was found."""
 _AGREEING = 0.97
 """Part of the images that must show something at a point of the hull."""
+_CONTRADICTED = 0.15
+"""Part of the images that see a point which must see it in the background, for it to be outside."""
 _COVERED = 64
 """Alpha from which a pixel shows the object."""
 _NEAREST = 3
@@ -76,17 +78,25 @@ def _points_of_depth(images: PosedImages, count: int, random: np.random.Generato
     return np.einsum("nij,nj->ni", poses[:, :3, :3], local) + poses[:, :3, 3]
 
 
-def hull_box(images: PosedImages) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]] | None:
-    """Returns the lowest and highest corner of what the silhouettes allow; None if the images are not cut out.
+def outside_silhouettes(points: Float[np.ndarray, "p 3"], images: PosedImages) -> Bool[np.ndarray, "p"]:
+    """Returns which points cannot be part of what is cut out: images see them in the background, or none sees them.
 
-    Raises:
-        DataError: if the silhouettes have no point in common.
+    A pixel or two beside the silhouette count as inside, and masks may be wrong in a few images. Where the images are
+    not cut out, no point is outside.
+
+    Args:
+        points: world units.
+        images: those that are fitted.
     """
     if not images.is_cut_out:
-        return None
-    grid, inside = _hull(images)
-    step = grid[1, 1, 1] - grid[0, 0, 0]
-    return grid[inside].min(axis=0) - step, grid[inside].max(axis=0) + step
+        return np.zeros(len(points), bool)
+    margin = 2 * max(1, images.side // 64) + 1
+    seen, missing = np.zeros(len(points)), np.zeros(len(points))
+    for alpha, pose, intrinsics in zip(np.asarray(images.pixels)[..., 3], *images.cameras, strict=True):
+        row, column, is_seen = _pixels_of(points, pose, intrinsics, images.side)
+        seen += is_seen
+        missing += is_seen & (maximum_filter(alpha, size=margin)[row, column] < _COVERED)
+    return (missing > _CONTRADICTED * seen) | (seen == 0)
 
 
 def _points_of_hull(images: PosedImages, count: int, random: np.random.Generator) -> np.ndarray:
@@ -142,7 +152,7 @@ def _seen_sphere(cameras: Cameras) -> tuple[np.ndarray, float]:
 
 
 def _inside_silhouettes(points: np.ndarray, images: PosedImages) -> Bool[np.ndarray, "p"]:
-    """Returns which points (nearly) all images show something at; what is outside of a image is not known there."""
+    """Returns which points (nearly) all images show something at; what is outside of an image is not known there."""
     allowed = (1 - _AGREEING) * len(images.pixels)
     left, missing = np.arange(len(points)), np.zeros(len(points))
     for alpha, pose, intrinsics in zip(np.asarray(images.pixels)[..., 3], *images.cameras, strict=True):

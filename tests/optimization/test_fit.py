@@ -21,6 +21,7 @@ from diffgs_jax.optimization import (
     initial_gaussians,
     initial_state,
     knobs_of,
+    outside_silhouettes,
     read_state,
     run_steps,
     to_gaussians,
@@ -147,6 +148,14 @@ def test_the_start_lies_where_the_silhouettes_allow(images):
             np.float32
         )  # a point may be anywhere in its voxel, which is half a pixel
         assert (depth > 0).all() and (look_up(near, places) >= 64).all()
+
+
+def test_what_images_see_in_the_background_is_outside(images):
+    points = np.concatenate([known_splat().means, [[0.0, 0.0, 5.0], [0.9, 0.9, 0.6], [40.0, 0.0, 0.0]]])
+    found = outside_silhouettes(points.astype(np.float32), images)
+    np.testing.assert_array_equal(found, np.arange(15) >= 12)
+    opaque = images._replace(pixels=np.concatenate([images.pixels[..., :3], images.pixels[..., :1] | 255], -1))
+    assert not outside_silhouettes(points, opaque).any()
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"sh_degree": 4}, {"start_count": 5000}, {"growth_until": 2.0}])
