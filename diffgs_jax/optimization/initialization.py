@@ -19,6 +19,8 @@ _AGREEING = 0.97
 """Part of the images that must show something at a point of the hull."""
 _CONTRADICTED = 0.15
 """Part of the images that see a point which must see it in the background, for it to be outside."""
+_SEEN = 0.25
+"""Part of the images that must see a point at all, or it is outside: a place behind the object may look like it once."""
 _COVERED = 64
 """Alpha from which a pixel shows the object."""
 _NEAREST = 3
@@ -79,7 +81,7 @@ def _points_of_depth(images: PosedImages, count: int, random: np.random.Generato
 
 
 def outside_silhouettes(points: Float[np.ndarray, "p 3"], images: PosedImages) -> Bool[np.ndarray, "p"]:
-    """Returns which points cannot be part of what is cut out: images see them in the background, or none sees them.
+    """Returns which points cannot be part of what is cut out: images see them in the background, or few see them.
 
     A pixel or two beside the silhouette count as inside, and masks may be wrong in a few images. Where the images are
     not cut out, no point is outside.
@@ -96,7 +98,7 @@ def outside_silhouettes(points: Float[np.ndarray, "p 3"], images: PosedImages) -
         row, column, is_seen = _pixels_of(points, pose, intrinsics, images.side)
         seen += is_seen
         missing += is_seen & (maximum_filter(alpha, size=margin)[row, column] < _COVERED)
-    return (missing > _CONTRADICTED * seen) | (seen == 0)
+    return (missing > _CONTRADICTED * seen) | (seen < _SEEN * len(images.pixels))
 
 
 def _points_of_hull(images: PosedImages, count: int, random: np.random.Generator) -> np.ndarray:
@@ -152,14 +154,15 @@ def _seen_sphere(cameras: Cameras) -> tuple[np.ndarray, float]:
 
 
 def _inside_silhouettes(points: np.ndarray, images: PosedImages) -> Bool[np.ndarray, "p"]:
-    """Returns which points (nearly) all images show something at; what is outside of an image is not known there."""
+    """Returns at which points (nearly) all images that see them show something; what few see is not inside."""
     allowed = (1 - _AGREEING) * len(images.pixels)
-    left, missing = np.arange(len(points)), np.zeros(len(points))
+    left, seen, missing = np.arange(len(points)), np.zeros(len(points)), np.zeros(len(points))
     for alpha, pose, intrinsics in zip(np.asarray(images.pixels)[..., 3], *images.cameras, strict=True):
         row, column, is_seen = _pixels_of(points[left], pose, intrinsics, images.side)
+        seen[left] += is_seen
         missing[left] += is_seen & (alpha[row, column] < _COVERED)
         left = left[missing[left] <= allowed]  # most of a box is outside for the first few images already
-    return missing <= allowed
+    return (missing <= allowed) & (seen >= _SEEN * len(images.pixels))
 
 
 def _mean_colors(points: np.ndarray, images: PosedImages) -> Float[np.ndarray, "p 3"]:
