@@ -20,7 +20,7 @@ _AGREEING = 0.97
 _CONTRADICTED = 0.15
 """Part of the images that see a point which must see it in the background, for it to be outside."""
 _SEEN = 0.25
-"""Part of the images that must see a point at all, or it is outside: a place behind the object may look like it once."""
+"""Part of the images that must see a point at all, or it is outside: what is behind an object may look like it once."""
 _COVERED = 64
 """Alpha from which a pixel shows the object."""
 _NEAREST = 3
