@@ -7,12 +7,12 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from diffgs_jax import optimization, training
 from diffgs_jax.commands.fit_inputs import FitInputs
 from diffgs_jax.commands.fit_options import FitOptions
 from diffgs_jax.commands.fit_outputs import draw_views
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.files import make_folder, unfinished_folder
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import read_gaussians, write_image
@@ -66,12 +66,15 @@ def fit_resumably(options: FitOptions, inputs: FitInputs) -> FittedSplat:
 
     with (
         training.watch_preemption() as is_asked_to_stop,
-        tqdm(total=config.steps, initial=int(state.step), unit="step", desc="compiling (first time only)") as bar,
+        progress_bar("compiling (first time only)", config.steps) as bar,
     ):
+        done = int(state.step)
+        bar.update(done)
         for now in optimization.fit(inputs.fitted, state, config, pause_every=options.preview_every or config.steps):
             state = now.state
             bar.set_description("fitting", refresh=False)
-            bar.update(now.step - bar.n)
+            bar.update(now.step - done)
+            done = now.step
             bar.set_postfix_str(f"loss {now.loss:.4f}, {now.count} Gaussians")
             if full_at is None and now.count == config.capacity and config.growth != "none":
                 full_at = now.step
