@@ -113,7 +113,7 @@ def fill(folder):
     (folder / "folder.png").mkdir()
     expected["folder.png"] = "it is a folder"
     for name, part in (("cut short.png", 0.6), ("cut short.jpg", 0.5), ("cut short.gif", 0.5)):
-        save(name, opaque, "damaged")
+        save(name, opaque, "truncated" if name.endswith("png") else "damaged")
         damaged(folder / name, part)
     (folder / "README.txt").write_text("left alone")
     return expected

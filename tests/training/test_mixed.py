@@ -5,6 +5,7 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
 from diffgs_jax import models, training
 from diffgs_jax.config import apply_overrides, load_config
@@ -14,6 +15,7 @@ from diffgs_jax.geometry import OBJECT, SCENE
 STEPS = 80
 
 
+@pytest.mark.slow
 def test_both_losses_fall_and_each_domain_moves_its_own_decoder(request):
     root = request.config.rootpath
     config = apply_overrides(

@@ -18,6 +18,7 @@ OWN = ["--model.diffusion.scheduled-sampling", "0.5"]
 STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10", *OWN]
 
 
+@pytest.mark.slow
 def test_losses_do_not_depend_on_the_mesh_nor_on_the_number_of_processes(runs, tmp_path):
     """Twenty steps on 1 device, on 8 as 1×8, 2×4, 4×2 and 8×1, and on two processes of four."""
     runs.finish(runs.start(tmp_path / "one", *STEPS))

@@ -58,6 +58,7 @@ def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request
     assert list((tmp_path / "second" / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_weights_that_lack_some(request, tmp_path, capsys):
     """A colour skip or a decoder that the other run had not; what it had is taken over, and nothing else is allowed."""
     root = request.config.rootpath
