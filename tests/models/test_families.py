@@ -51,7 +51,10 @@ TINY = {
 
 
 def test_every_family_is_tried():
-    assert set(TINY) == set(kinds())
+    # Others are of other test files, where one process runs several.
+    assert set(TINY) - {"stub"} == {
+        kind for kind, config in kinds().items() if config.__module__.startswith("diffgs_jax.")
+    }
 
 
 @pytest.fixture(params=sorted(TINY))
