@@ -18,7 +18,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=2, help="how often tests/training/test_kills.py kills a run")
+    parser.addoption("--kills", type=int, default=1, help="how often tests/training/test_kills.py kills a run")
 
 
 def pytest_collection_modifyitems(items):

@@ -32,6 +32,7 @@ def losses(folder):
     return {line["step"]: (line["loss"], line["gradient_norm"]) for line in lines}
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request, tmp_path):
     root = request.config.rootpath
     main(arguments(root, tmp_path / "first", "--run.steps", "3"))
@@ -116,6 +117,7 @@ def test_two_trainings_do_not_share_a_folder(request, tmp_path, capsys):
     main(arguments(request.config.rootpath, tmp_path / "run", "--run.steps", "1"))
 
 
+@pytest.mark.slow
 def test_split_gaussians_are_trained_on(request, tmp_path):
     """`scripts/diffusion_gs/split_gaussians.py` says with which settings; and does not write over what is there."""
     root = request.config.rootpath
