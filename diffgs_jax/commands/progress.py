@@ -32,9 +32,9 @@ def ticking(bar: Any) -> Generator[None, None, None]:
     """Draws a bar anew twice a second until the block ends, so that a terminal is never silent.
 
     Args:
-        bar: of tqdm; one that is disabled is left alone.
+        bar: of tqdm; one that is disabled, or goes into a file, is left alone.
     """
-    if bar.disable:
+    if bar.disable or not bar.fp.isatty():
         yield
         return
     ended = threading.Event()
