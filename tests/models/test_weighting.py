@@ -50,7 +50,7 @@ def network(monkeypatch):
         shapes = [(2, 4, 3), (2, 4, 4), (2, 4, 3), (2, 4), (2, 4, 1, 3)]
         return Gaussians(*(jnp.full(shape, 0.2) for shape in shapes))
 
-    def shoot(gaussians, cameras, views_at_once, *, height, width, background):
+    def shoot(gaussians, cameras, views_at_once, *, height, width, **_):
         shape = (*cameras.intrinsics.shape[:2], height, width)
         return Rendering(jnp.full((*shape, 3), 0.4), jnp.ones(shape), jnp.ones(shape))
 
