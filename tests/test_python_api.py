@@ -5,6 +5,18 @@ import io
 import re
 import shutil
 
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def optimized_programs():
+    """The bundled model runs here at its full size, where slow programs cost more than their compiling saves."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
 
 def test_the_documentation_runs(request, tmp_path, monkeypatch):
     root = request.config.rootpath
