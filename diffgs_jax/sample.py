@@ -113,7 +113,7 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
                 inputs=options.inputs,
                 sampling=options.sampling,
                 trajectory=options.trajectory,
-                # Where nobody watches, all steps are one call
+                # Without a bar to move, all steps are one call
                 on_step=None if bar.disable else lambda done: advance(done - bar.n),
             )
         if options.min_opacity or options.crop_radius is not None:

@@ -41,7 +41,7 @@ def read_inputs(options: FitOptions) -> FitInputs:
     Raises:
         UserError: if there is nothing of a known layout, the record is not there or not named, or its images need
             more memory than stated.
-        DataError: if a image or pose is missing or damaged, or fewer than two images are left to fit.
+        DataError: if an image or pose is missing or damaged, or fewer than two images are left to fit.
     """
     record = read_record(options.data, options.record, options.resolution or 0)
     count = len(record.images)

@@ -1,6 +1,6 @@
 """Foreign files opened within limits: regular files only, never larger than the reader can take.
 
-A path that comes from a user or a dataset may name a pipe that nobody writes to, a device, a loop of links, or a name
+A path that comes from a user or a dataset may name a pipe without a writer, a device, a loop of links, or a name
 that no file system takes; a file may be far larger than what its format needs. All of that is one line here, at once.
 """
 

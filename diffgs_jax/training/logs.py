@@ -40,7 +40,7 @@ def open_log(
     Raises:
         UserError: if Weights & Biases is asked for and not installed.
     """
-    # Here, because it brings torch along where that is installed: seconds that nobody who samples should wait.
+    # Here, because it brings torch along where that is installed: seconds that sampling need not wait for.
     from tensorboardX import SummaryWriter
 
     tracker = _open_tracker(folder, wandb_project, config) if wandb_project else None

@@ -55,7 +55,7 @@ def make_optimizer(
     )
 
     def is_matrix(params: Params) -> Params:
-        # Norm gains and biases are pulled towards zero by nobody's intention; stacked blocks add one axis to both.
+        # Norm gains and biases are not meant to be pulled towards zero; stacked blocks add one axis to both.
         def decays(path: tuple[Any, ...], leaf: Array) -> bool:
             name = str(getattr(path[-1], "key", path[-1]))
             return name in ("kernel", "embedding") and leaf.ndim >= 2

@@ -65,7 +65,7 @@ def load_torch(file: pathlib.Path, *, mapped: bool = False, leave_out: tuple[str
 
     Args:
         file: of PyTorch 1.6 or later, tensors of any device.
-        mapped: do not read the numbers but map the file into memory, so that tensors nobody uses take no memory. Their
+        mapped: do not read the numbers but map the file into memory, so that unused tensors take no memory. Their
             checksums are compared all the same, which reads the file once.
         leave_out: modules, `omegaconf` for instance, whose objects become a `LeftOut` instead of an error. They are not
             made, nor are the modules imported.
