@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,7 +14,7 @@ from diffgs_jax.commands.fit_inputs import FitInputs
 from diffgs_jax.commands.fit_options import FitOptions
 from diffgs_jax.commands.sample_record import made_with
 from diffgs_jax.data.images import composite
-from diffgs_jax.files import filled_folder
+from diffgs_jax.files import filled_folder, write_json
 from diffgs_jax.geometry import Cameras, Gaussians
 from diffgs_jax.interop import tile_images, write_gaussians, write_image
 from diffgs_jax.rasterizer import render
@@ -87,7 +86,7 @@ def write_outputs(options: FitOptions, inputs: FitInputs, done: "FittedSplat", s
             "scores": scores,
             "made_with": made_with(),
         }
-        (folder / "fit.json").write_text(json.dumps(record, indent=1) + "\n")
+        write_json(folder / "fit.json", record)
 
 
 def _plain(value: Any) -> Any:

@@ -6,14 +6,12 @@ import shutil
 import time
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from diffgs_jax import optimization, training
 from diffgs_jax.commands.fit_inputs import FitInputs
 from diffgs_jax.commands.fit_options import FitOptions
 from diffgs_jax.commands.fit_outputs import draw_views
 from diffgs_jax.commands.progress import progress_bar
-from diffgs_jax.files import make_folder, unfinished_folder
+from diffgs_jax.files import arrays_sha256, make_folder, unfinished_folder
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import read_gaussians, write_image
 
@@ -50,7 +48,7 @@ def fit_resumably(options: FitOptions, inputs: FitInputs) -> FittedSplat:
     make_folder(options.out)
     state = _first_state(options, inputs)
     settings = {"config": dataclasses.asdict(config), "images": inputs.sha256, "held_out": inputs.held_out_views}
-    settings["start"] = [float(np.asarray(leaf, np.float64).sum()) for leaf in state.parameters]
+    settings["start"] = arrays_sha256(state.parameters)
     unfinished = unfinished_folder(options.out, settings)
     about: dict[str, Any] = {"seconds": 0.0, "processor_seconds": 0.0, "full_at": None}
     if (unfinished / _STATE).exists():

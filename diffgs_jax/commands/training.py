@@ -22,7 +22,7 @@ from diffgs_jax.data import TrainingBatches, device_batches, has_records, traini
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256
 from diffgs_jax.models import Cost, Frozen, Generates, family
-from diffgs_jax.rasterizer import describe_backend, resolve_backend
+from diffgs_jax.rasterizer import check_backend, describe_backend
 
 _FIRST_CHECKPOINT = 45.0  # seconds
 
@@ -44,10 +44,7 @@ def train(config: TrainConfig) -> training.TrainState:
     mesh = training.make_mesh(config.mesh)
     check_batch(config, mesh.size)
     needs = family(config.model).requirements(config.model)
-    try:
-        resolve_backend(needs.backend)
-    except (NotImplementedError, ValueError) as error:
-        raise UserError(str(error)) from error
+    check_backend(needs.backend)
     with jax.set_mesh(mesh):
         # What is read before anything is written: a run without data leaves nothing behind
         source = training_batches(

@@ -32,7 +32,7 @@ from diffgs_jax.inference.filtering import filtered
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Renders, Request, Requirements, Sampling, family
-from diffgs_jax.rasterizer import Backend, describe_backend, resolve_backend
+from diffgs_jax.rasterizer import Backend, check_backend, describe_backend
 
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
 """The checkpoint that comes with the package."""
@@ -286,10 +286,7 @@ def load(
         if not isinstance(module, Renders):
             raise UserError("this model renders no Gaussians: leave --backend out")
         config = dataclasses.replace(config, model=module.with_backend(config.model, backend))
-    try:
-        resolve_backend(module.requirements(config.model).backend)
-    except (NotImplementedError, ValueError) as error:
-        raise UserError(str(error)) from error
+    check_backend(module.requirements(config.model).backend)
     expected = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))
     params = load_weights(folder, expected)
     frozen = module.load_frozen(config.model, "sampling")

@@ -1,6 +1,6 @@
 from ._groups import render_in_groups
 from ._sharded import render_sharded
-from .backends import Backend, describe_backend, resolve_backend
+from .backends import Backend, check_backend, describe_backend, resolve_backend
 from .projection import Projection, project
 from .rendering import Rendering, expected_depth, render, render_dense
 
@@ -8,6 +8,7 @@ __all__ = [
     "Backend",
     "Projection",
     "Rendering",
+    "check_backend",
     "describe_backend",
     "expected_depth",
     "project",

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from diffgs_jax.errors import UserError
+
 Backend = Literal["auto", "xla", "triton", "mosaic"]
 """`xla` is pure JAX and runs on any device; `triton` (Ampere and newer, deprecated by JAX) and `mosaic` (Hopper and
 newer) are Pallas kernels for NVIDIA GPUs; `auto` takes what `PROVEN` says of the device, else `xla`."""
@@ -39,6 +41,21 @@ def resolve_backend(backend: Backend) -> Literal["xla", "triton", "mosaic"]:
             return backend
         case _:
             raise ValueError(f"backend must be 'auto', 'xla', 'triton' or 'mosaic', not {backend!r}")
+
+
+def check_backend(backend: Backend) -> None:
+    """Refuses a backend that cannot render here, before any work.
+
+    Args:
+        backend: what is asked for.
+
+    Raises:
+        UserError: saying what would do.
+    """
+    try:
+        resolve_backend(backend)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(str(error)) from error
 
 
 def describe_backend(backend: Backend) -> str:
