@@ -1,6 +1,6 @@
 """Proves and measures all of this library on a machine with a GPU: one command, no network, little time.
 
-    python scripts/gpu_check.py --out results                   # ten minutes; --budget 3000 for more
+    python scripts/gpu_check.py --out results                   # 540 seconds; --budget 3000 for more
     python scripts/gpu_check.py --out results --dry-run         # the same at tiny size, on any CPU
     python scripts/gpu_check.py --wheels extras --training-data data/furniture_128     # beforehand, with a network
 

@@ -5,7 +5,13 @@ from typing import Any
 
 from diffgs_jax.config.train_config import TrainConfig
 from diffgs_jax.errors import DataError
-from diffgs_jax.models.family import ModelConfig, config_of_kind, kind_of
+from diffgs_jax.models.bundles import (
+    ModelConfig,
+)
+from diffgs_jax.models.family import (
+    config_of_kind,
+    kind_of,
+)
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

@@ -5,7 +5,12 @@ import dataclasses
 from diffgs_jax.config.run import ClusterConfig, MeshConfig, OptimizerConfig, RunConfig, SamplingConfig
 from diffgs_jax.data.config import DataConfig
 from diffgs_jax.geometry import ObjectRig
-from diffgs_jax.models.family import ModelConfig, family
+from diffgs_jax.models.bundles import (
+    ModelConfig,
+)
+from diffgs_jax.models.family import (
+    family,
+)
 
 
 @dataclasses.dataclass(frozen=True)

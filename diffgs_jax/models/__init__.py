@@ -1,33 +1,35 @@
 """Model families. Everything outside this package reaches one through `family`."""
 
-from diffgs_jax.models.family import (
+from diffgs_jax.models.bundles import (
     Batch,
     Cost,
     DataSettings,
-    Diffuses,
-    Encodes,
-    Family,
     Frozen,
     Generated,
-    Generates,
     MapName,
     Metrics,
     ModelConfig,
     Params,
-    Predicts,
     Progress,
     Purpose,
-    Renders,
     Request,
     Requirements,
     Sampling,
     Text,
+    request_of,
+)
+from diffgs_jax.models.family import (
+    Diffuses,
+    Encodes,
+    Family,
+    Generates,
+    Predicts,
+    Renders,
     config_of_kind,
     family,
     kind_of,
     kinds,
     register,
-    request_of,
 )
 
 __all__ = [

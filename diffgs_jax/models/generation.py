@@ -26,7 +26,17 @@ from diffgs_jax.diffusion import (
     padded,
     take_steps,
 )
-from diffgs_jax.models.family import Frozen, ModelConfig, Params, Progress, Request, Sampling, family
+from diffgs_jax.models.bundles import (
+    Frozen,
+    ModelConfig,
+    Params,
+    Progress,
+    Request,
+    Sampling,
+)
+from diffgs_jax.models.family import (
+    family,
+)
 
 
 def generate(

@@ -21,9 +21,14 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import orbit
 from diffgs_jax.inference import load
 from diffgs_jax.models import Cost, Diffuses, Encodes, Family, Generates, Predicts, Requirements, family, kind_of, kinds
+from diffgs_jax.models.bundles import (
+    request_of,
+)
 from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
-from diffgs_jax.models.family import register, request_of
+from diffgs_jax.models.family import (
+    register,
+)
 
 SIZE = 16
 GAUSSIANS = DiffusionGSConfig(

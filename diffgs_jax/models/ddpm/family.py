@@ -9,11 +9,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from diffgs_jax.diffusion import Denoise, Prediction, Schedule, make_schedule, to_x0
 from diffgs_jax.errors import UserError
-from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
-from diffgs_jax.models.ddpm.config import DDPMConfig
-from diffgs_jax.models.ddpm.loss import loss, to_state
-from diffgs_jax.models.ddpm.network import apply_network, check_network, class_numbers, init_params, param_shapes
-from diffgs_jax.models.family import (
+from diffgs_jax.models.bundles import (
     Batch,
     Cost,
     DataSettings,
@@ -24,6 +20,10 @@ from diffgs_jax.models.family import (
     Request,
     Requirements,
 )
+from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
+from diffgs_jax.models.ddpm.config import DDPMConfig
+from diffgs_jax.models.ddpm.loss import loss, to_state
+from diffgs_jax.models.ddpm.network import apply_network, check_network, class_numbers, init_params, param_shapes
 from diffgs_jax.models.generation import generate
 
 _MATRICES = ("qkv", "projection", "condition", "skip")

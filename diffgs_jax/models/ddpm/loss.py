@@ -5,9 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps, training_target
+from diffgs_jax.models.bundles import (
+    Batch,
+    Frozen,
+    Metrics,
+    Params,
+)
 from diffgs_jax.models.ddpm.config import DDPMConfig
 from diffgs_jax.models.ddpm.network import apply_network, class_numbers
-from diffgs_jax.models.family import Batch, Frozen, Metrics, Params
 
 
 def loss(

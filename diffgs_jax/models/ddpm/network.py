@@ -16,8 +16,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from diffgs_jax.errors import UserError
+from diffgs_jax.models.bundles import (
+    Params,
+)
 from diffgs_jax.models.ddpm.config import DDPMConfig
-from diffgs_jax.models.family import Params
 from diffgs_jax.models.layers import BlockSettings, TimestepEmbedding, UNet, draw_uniform, uniform_bounds
 
 

@@ -4,10 +4,13 @@ import math
 
 import jax
 
+from diffgs_jax.models.bundles import (
+    Cost,
+    DataSettings,
+)
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.decoding import gaussian_channels
 from diffgs_jax.models.diffusion_gs.denoiser import param_shapes
-from diffgs_jax.models.family import Cost, DataSettings
 
 
 def cost(config: DiffusionGSConfig, data: DataSettings) -> Cost:

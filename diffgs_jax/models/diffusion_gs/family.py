@@ -10,12 +10,21 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from diffgs_jax.diffusion import Denoise, Prediction, Schedule, make_schedule
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Views
+from diffgs_jax.models.bundles import (
+    Batch,
+    DataSettings,
+    Frozen,
+    Generated,
+    Params,
+    Purpose,
+    Request,
+    Requirements,
+)
 from diffgs_jax.models.diffusion_gs.conditioning import hide_conditions
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.cost import cost
 from diffgs_jax.models.diffusion_gs.denoiser import check_network, init_params, predict_gaussians
 from diffgs_jax.models.diffusion_gs.losses import loss
-from diffgs_jax.models.family import Batch, DataSettings, Frozen, Generated, Params, Purpose, Request, Requirements
 from diffgs_jax.models.generation import generate
 from diffgs_jax.models.losses import load_lpips
 from diffgs_jax.rasterizer import Backend, render_in_groups

@@ -9,11 +9,16 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
+from diffgs_jax.models.bundles import (
+    Batch,
+    Frozen,
+    Metrics,
+    Params,
+)
 from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden, hide_conditions
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig, LossConfig
 from diffgs_jax.models.diffusion_gs.decoding import split_views
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
-from diffgs_jax.models.family import Batch, Frozen, Metrics, Params
 from diffgs_jax.models.losses import TermWeights, min_snr_weights, ramp_factor, rendering_losses, signal_weights
 from diffgs_jax.rasterizer import render_in_groups
 

@@ -9,7 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from diffgs_jax.geometry import Gaussians, Views
-from diffgs_jax.models.family import Frozen, Metrics
+from diffgs_jax.models.bundles import (
+    Frozen,
+    Metrics,
+)
 from diffgs_jax.models.losses.lpips import LPIPSWeights, lpips
 from diffgs_jax.models.losses.ssim import ssim
 from diffgs_jax.models.losses.weighting import TermWeights
