@@ -19,6 +19,17 @@ def no_lpips_weights(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def weights():
+    """A little random network of VGG16's shape."""
+    rng = np.random.default_rng(0)
+    return {
+        "kernels": tuple(rng.normal(0, 0.4, (3, 3, 3 if i == 0 else 4, 4)).astype(np.float32) for i in range(13)),
+        "biases": (np.full(4, 0.1, np.float32),) * 13,
+        "heads": (np.ones(4, np.float32),) * 5,
+    }
+
+
+@pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
     """A record store and a random little model, as the command line finds them."""
     folder = tmp_path_factory.mktemp("evaluate")

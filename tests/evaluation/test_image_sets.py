@@ -16,17 +16,6 @@ from diffgs_jax.models.ddpm import DDPMConfig
 SIZE = 16
 
 
-@pytest.fixture(scope="module")
-def weights():
-    """A little random network of VGG16's shape."""
-    rng = np.random.default_rng(0)
-    return {
-        "kernels": tuple(rng.normal(0, 0.4, (3, 3, 3 if i == 0 else 4, 4)).astype(np.float32) for i in range(13)),
-        "biases": (np.full(4, 0.1, np.float32),) * 13,
-        "heads": (np.ones(4, np.float32),) * 5,
-    }
-
-
 def draw(count, seed, low=0.2, high=0.8):
     """Images of one colour each, with a little noise."""
     random = np.random.default_rng(seed)

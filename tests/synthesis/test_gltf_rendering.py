@@ -4,27 +4,15 @@ import numpy as np
 import pytest
 from gltf_files import Builder, linear, srgb
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import orbit
 from diffgs_jax.meshing import read_mesh, read_parts
 from diffgs_jax.synthesis.meshes.light import brightness
 from diffgs_jax.synthesis.meshes.loading import load_mesh, triangles
-from diffgs_jax.synthesis.meshes.raycasting import RayCaster
-from diffgs_jax.synthesis.meshes.rendering import MeshRenderer
 
 SIZE = 64
 FRONT = brightness(np.asarray([[1.0, 0.0, 0.0]]))[0]
 """How bright a surface is that faces azimuth 0."""
-
-
-@pytest.fixture(scope="module", params=[MeshRenderer, RayCaster])
-def renderer(request):
-    try:
-        renderer = request.param(SIZE)
-    except UserError as error:
-        pytest.skip(str(error))
-    yield renderer
-    renderer.close()
 
 
 @pytest.fixture

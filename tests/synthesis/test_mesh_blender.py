@@ -13,8 +13,6 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, orbit
 from diffgs_jax.synthesis.meshes.blender import BlenderRenderer
 from diffgs_jax.synthesis.meshes.loading import load_mesh
-from diffgs_jax.synthesis.meshes.raycasting import RayCaster
-from diffgs_jax.synthesis.meshes.rendering import MeshRenderer
 from diffgs_jax.synthesis.meshes.viewpoints import random_viewpoints
 
 trimesh = pytest.importorskip("trimesh")
@@ -25,16 +23,6 @@ SIZE = 96
 def blender():
     try:
         renderer = BlenderRenderer(SIZE, samples=16)
-    except UserError as error:
-        pytest.skip(str(error))
-    yield renderer
-    renderer.close()
-
-
-@pytest.fixture(scope="module", params=[MeshRenderer, RayCaster])
-def fast(request):
-    try:
-        renderer = request.param(SIZE)
     except UserError as error:
         pytest.skip(str(error))
     yield renderer
@@ -61,9 +49,9 @@ def off_centre_cameras():
     return Cameras(cameras.camera_to_world, intrinsics)
 
 
-def test_camera_mask_depth_and_normals_agree(blender, fast, parts):
+def test_camera_mask_depth_and_normals_agree(blender, renderer, parts):
     cameras = off_centre_cameras()
-    ours, theirs = fast.render_surfaces(parts, cameras), blender.render_surfaces(parts, cameras)
+    ours, theirs = renderer.render_surfaces(parts, cameras), blender.render_surfaces(parts, cameras)
     mask, other = np.isfinite(ours.depth), np.isfinite(theirs.depth)
     union = (mask | other).sum(axis=(1, 2))
     assert (union > 300).all()
@@ -78,9 +66,9 @@ def test_camera_mask_depth_and_normals_agree(blender, fast, parts):
     np.testing.assert_allclose(np.linalg.norm(theirs.normals[both], axis=-1), 1.0, atol=1e-3)
 
 
-def test_pictures_show_the_same_outline_and_hues_and_nothing_black(blender, fast, parts):
+def test_pictures_show_the_same_outline_and_hues_and_nothing_black(blender, renderer, parts):
     cameras = off_centre_cameras()
-    ours, theirs = fast.render(parts, cameras), blender.render(parts, cameras)
+    ours, theirs = renderer.render(parts, cameras), blender.render(parts, cameras)
     first, second = ours[..., 3] / 255, theirs[..., 3] / 255
     assert np.abs(first - second).mean() < 0.01
     assert ((first > 0.5) != (second > 0.5)).mean() < 0.01
@@ -90,7 +78,7 @@ def test_pictures_show_the_same_outline_and_hues_and_nothing_black(blender, fast
 
 
 @pytest.mark.parametrize("mode", ["MASK", "BLEND"])
-def test_transparency_and_edges_of_gltf_materials_agree(blender, fast, tmp_path, mode):
+def test_transparency_and_edges_of_gltf_materials_agree(blender, renderer, tmp_path, mode):
     """Stripes whose alpha grows, on coordinates that leave the texture at its sides, where the edge goes on."""
     builder = Builder()
     pixels = np.zeros((30, 30, 4))
@@ -100,7 +88,7 @@ def test_transparency_and_edges_of_gltf_materials_agree(blender, fast, tmp_path,
     look = {"alphaMode": mode, "pbrMetallicRoughness": {"baseColorTexture": texture, "baseColorFactor": [1, 1, 1, 0.8]}}
     builder.square(look, uv=[[-1, 1], [2, 1], [2, 0], [-1, 0]])
     square, camera = load_mesh(builder.write(tmp_path / "a.glb")), orbit(np.zeros(1), elevation_degrees=0.0)
-    (ours,), (theirs,) = (engine.render(square, camera) / 255 for engine in (fast, blender))
+    (ours,), (theirs,) = (engine.render(square, camera) / 255 for engine in (renderer, blender))
     assert np.abs(ours[..., 3] - theirs[..., 3]).mean() < 0.01
     seen = (ours[..., 3] > 0.3) & (theirs[..., 3] > 0.3)
     assert seen.sum() > 1000

@@ -6,11 +6,9 @@ from PIL import Image
 from scipy.spatial import ConvexHull
 
 from diffgs_jax.data import geometry_hash
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import orbit
 from diffgs_jax.synthesis.meshes.loading import load_mesh, triangles
-from diffgs_jax.synthesis.meshes.raycasting import RayCaster
-from diffgs_jax.synthesis.meshes.rendering import MeshRenderer
 from diffgs_jax.synthesis.meshes.viewpoints import random_viewpoints
 
 pytest.importorskip("trimesh")
@@ -26,16 +24,6 @@ SIDES = {
     "back": ((1, 3, 7, 5), (0.9, 0.1, 0.9)),
     "front": ((2, 6, 8, 4), (0.1, 0.9, 0.9)),
 }
-
-
-@pytest.fixture(scope="module", params=[MeshRenderer, RayCaster])
-def renderer(request):
-    try:
-        renderer = request.param(SIZE)
-    except UserError as error:
-        pytest.skip(str(error))
-    yield renderer
-    renderer.close()
 
 
 def write_box(folder, *, flip=(), opacity=1.0, colors=None, name="box"):
