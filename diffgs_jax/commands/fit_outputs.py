@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,24 @@ from diffgs_jax.geometry import Cameras, Gaussians
 from diffgs_jax.interop import tile_images, write_gaussians, write_image
 from diffgs_jax.rasterizer import render
 
-if TYPE_CHECKING:
-    from diffgs_jax.commands.fit_run import FittedSplat
+
+class FittedSplat(NamedTuple):
+    """What a fit came to.
+
+    Attributes:
+        gaussians: `[m]`, numpy.
+        slots: all slots, used or not, whose number is the capacity: what compiled programs render.
+        seconds: of the fit in all its runs.
+        processor_seconds: the same as the processor counts them.
+        full_at: the step at which all slots were used; None if that never was.
+    """
+
+    gaussians: Gaussians
+    slots: Gaussians
+    seconds: float
+    processor_seconds: float
+    full_at: int | None
+
 
 _VERSION = 1
 
@@ -58,7 +74,7 @@ def draw_views(gaussians: Gaussians, inputs: FitInputs, most: int = 8) -> Float[
     return tile_images(np.stack([target, image]))
 
 
-def write_outputs(options: FitOptions, inputs: FitInputs, done: "FittedSplat", scores: dict[str, Any]) -> None:
+def write_outputs(options: FitOptions, inputs: FitInputs, done: FittedSplat, scores: dict[str, Any]) -> None:
     """Fills the folder, with all files or none.
 
     Raises:

@@ -4,36 +4,17 @@ import dataclasses
 import pathlib
 import shutil
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from diffgs_jax import optimization, training
 from diffgs_jax.commands.fit_inputs import FitInputs
 from diffgs_jax.commands.fit_options import FitOptions
-from diffgs_jax.commands.fit_outputs import draw_views
+from diffgs_jax.commands.fit_outputs import FittedSplat, draw_views
 from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.files import arrays_sha256, make_folder, unfinished_folder
-from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import read_gaussians, write_image
 
 _STATE = "state.npz"
-
-
-class FittedSplat(NamedTuple):
-    """What a fit came to.
-
-    Attributes:
-        gaussians: `[m]`, numpy.
-        slots: all slots, used or not, whose number is the capacity: what compiled programs render.
-        seconds: of the fit in all its runs.
-        processor_seconds: the same as the processor counts them.
-        full_at: the step at which all slots were used; None if that never was.
-    """
-
-    gaussians: Gaussians
-    slots: Gaussians
-    seconds: float
-    processor_seconds: float
-    full_at: int | None
 
 
 def fit_resumably(options: FitOptions, inputs: FitInputs) -> FittedSplat:
