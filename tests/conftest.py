@@ -30,6 +30,13 @@ def pytest_unconfigure():
     shutil.rmtree(CACHE, ignore_errors=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Programs of one file are rarely those of another, and kept they would take gigabytes of a process."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def golden_folder(request):
     return request.config.rootpath / "tests" / "golden"

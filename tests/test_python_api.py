@@ -18,6 +18,7 @@ def optimized_programs():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.mark.slow
 def test_the_documentation_runs(request, tmp_path, monkeypatch):
     root = request.config.rootpath
     text = (root / "docs" / "python-api.md").read_text()

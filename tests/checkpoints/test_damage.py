@@ -91,12 +91,12 @@ def test_a_flipped_bit_is_noticed(checkpoint):
     assert check_flips(checkpoint, flips(checkpoint, 60, 0)) == 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_thousands_of_flipped_bits_are_noticed(checkpoint):
     assert check_flips(checkpoint, flips(checkpoint, 2000, 1)) == 2000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_byte_of_the_metadata_and_of_the_digests_counts(checkpoint):
     chance = random.Random(2)
     for path in files(checkpoint):

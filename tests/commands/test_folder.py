@@ -9,6 +9,7 @@ from tiny import command, compilations, failure
 from diffgs_jax.sample import main
 
 
+@pytest.mark.slow
 def test_every_picture_ends_in_files_or_one_line(checkpoint, loaded, picture, tmp_path, capsys):
     loaded(picture, steps=3)
     compiled = compilations()

@@ -53,6 +53,7 @@ def test_evaluation_makes_what_the_api_makes(pipeline, result):
     )
 
 
+@pytest.mark.slow
 def test_a_preview_makes_what_the_api_makes(pipeline, result):
     """Its sampled views are renderings of the Gaussians, as those of the API are."""
     config = pipeline.config

@@ -70,6 +70,7 @@ def test_other_worlds_are_brought_into_the_object_frame(views, tmp_path, transpa
     assert 0.75 < nearer.min() and nearer.max() < 1.02
 
 
+@pytest.mark.slow
 def test_the_model_is_shown_all_of_them(views, checkpoint, loaded, tmp_path):
     path = write(tmp_path / "a", views, object_frame=True)
     result = loaded(path, steps=1)

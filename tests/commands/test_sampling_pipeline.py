@@ -48,6 +48,7 @@ def test_who_watches_changes_nothing_and_may_stop(pipeline, picture):
         pipeline(picture, steps=4, on_step=stop)
 
 
+@pytest.mark.slow
 def test_more_views_than_trained(pipeline, picture):
     result = pipeline(picture, steps=1, views=5)
     centers = result.views.cameras.camera_to_world[0, :, :3, 3]
@@ -66,6 +67,7 @@ def guidable():
     return Pipeline(dataclasses.replace(TINY, model=model), jax.device_put(params))
 
 
+@pytest.mark.slow
 def test_guidance_is_linear_in_its_scale(guidable, picture):
     """Of one step, the prediction is u + s (c − u) for every scale s, view by view (Ho & Salimans 2022, eq. 6)."""
 
@@ -87,6 +89,7 @@ def test_guidance_is_refused(pipeline, guidable, picture):
         guidable(picture, guidance=(1.0, 2.0))
 
 
+@pytest.mark.slow
 def test_low_memory_is_nearly_the_same(guidable, picture):
     model, params = models.family(guidable.config.model).in_low_memory(guidable.config.model, guidable.params)
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params["trunk"])} == {"bfloat16"}

@@ -104,6 +104,7 @@ def assert_replaced(whole, found, bad=(BAD,), by=(BAD + 1,)):
         assert np.isin(batch.record[spoilt], by).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gigabytes", [1.0, 0.0])
 @pytest.mark.parametrize("message", DAMAGES)
 def test_a_bad_record_is_named_counted_and_replaced(make_store, caplog, message, gigabytes):
@@ -132,6 +133,7 @@ def empty_mask(record):
     return image_with(record, 2, file.getvalue())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [(truncated_picture, "cannot be decoded"), (no_picture, "cannot be decoded"), (empty_mask, "its mask is empty")],

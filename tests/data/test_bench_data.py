@@ -47,7 +47,7 @@ def test_the_dataloader_gets_the_very_same_samples(bench, tmp_path):
         assert sample["inputs images"].shape == (4, 16, 16, 3) and sample["targets images"].shape == (4, 16, 16, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rates_beside_torch(bench, capsys):
     pytest.importorskip("torch")
     bench.main(options(bench))

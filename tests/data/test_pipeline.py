@@ -101,6 +101,7 @@ def test_hosts_share_every_batch(numbered_store, hosts):
     assert_same(take(settings(path), 5), together)
 
 
+@pytest.mark.slow
 def test_goes_on_exactly_after_any_cut_with_any_number_of_threads(numbered_store):
     """Mixed, limited and augmented: everything that draws numbers at once."""
     config = settings(

@@ -67,6 +67,7 @@ def test_deterministic_samplers_converge_to_the_ode_with_their_order(config, fir
     assert all(second < 0.75 * first for second, first in zip(few["dpm"], few[first_order], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "kind", "settings"),
     [
@@ -92,6 +93,7 @@ def test_samples_have_the_distribution_of_the_target(config, kind, settings):
     assert_drawn_from_the_mixture(run_on_mixture(config, sampler, keys, start)[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "scaled_linear"])
 @pytest.mark.parametrize("kind", ["ddpm", "ddim", "dpm"])
 def test_other_schedules_reach_the_modes(kind, name):

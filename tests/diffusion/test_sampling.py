@@ -189,6 +189,7 @@ def test_the_loop_keeps_the_dtype_it_starts_with():
         assert result.x0.dtype == dtype
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize(("config", "kind"), [(COSINE, "dpm"), (COSINE, "ddpm"), (FLOW, "dpm_sde"), (FLOW, "euler")])
 def test_gradients_flow_through_the_whole_loop(config, kind):

@@ -51,6 +51,7 @@ def test_a_cell_of_other_settings_or_a_damaged_one_does_not_count(script, tmp_pa
     assert script.read_cell(file, {"seed": 0}) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "message"), [((0,), "steps are at least 1"), ((5000,), "sampling steps"), ((), "at least one each")]
 )

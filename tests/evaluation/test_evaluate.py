@@ -13,6 +13,7 @@ def run(workplace, out, *more):
     return json.loads((pathlib.Path(out) / "evaluation.json").read_text())
 
 
+@pytest.mark.slow
 def test_command_line_writes_table_numbers_and_pictures(workplace, tmp_path, capsys):
     measured = run(workplace, tmp_path / "out")
     said = [line for line in capsys.readouterr().out.splitlines() if "is left out" in line]

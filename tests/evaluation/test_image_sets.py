@@ -47,6 +47,7 @@ def test_a_table_ranks_sets_and_finds_copies(weights):
     np.testing.assert_array_equal(found.neighbours["copied"].index, np.arange(40))
 
 
+@pytest.mark.slow
 def test_distances_are_of_the_networks_features(weights):
     training, held_out, images = draw(30, 1), draw(25, 2), draw(20, 3)
     found = evaluation.evaluate_images({"one": images}, held_out, training, weights).scores["one"]

@@ -37,6 +37,7 @@ def test_square_around_is_the_crop_enlarged(views):
     np.testing.assert_allclose(found[2], image[2], atol=1e-6)  # no object: the whole picture
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_pictures_and_of_crops(weights, views):
     first, second, alpha = views
     looks = evaluation.perceptual_scores({"vgg": weights}, first * 1.2 - 0.1, second, alpha)

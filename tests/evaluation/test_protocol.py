@@ -147,6 +147,7 @@ def test_scores_do_not_depend_on_the_batch_size():
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lpips_is_scored_where_it_is_asked_for(monkeypatch):
     rng = np.random.default_rng(0)
     weights = {

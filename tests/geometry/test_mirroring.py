@@ -53,6 +53,7 @@ def test_colours_are_those_seen_from_the_mirrored_side(gaussians):
     np.testing.assert_allclose(after, before, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_mirrored_cameras_see_the_same_pictures_of_the_mirrored_world(gaussians):
     cameras = orbit(np.asarray([[0.0, 130.0], [20.0, 250.0]]).ravel(), elevation_degrees=25.0, distance=2.7)
     cameras = type(cameras)(*(leaf.reshape(2, 2, *leaf.shape[1:]) for leaf in cameras))

@@ -54,6 +54,7 @@ def test_no_variance_changes_nothing_and_batches_are_apart():
         np.testing.assert_allclose(together.scales[index], smoothed(made, one, SIZE).scales, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_at_the_resolution_of_training_it_stands_for_what_rendering_adds():
     """On the optical axis the two are equal; four times larger, the bare one is a needle and the other one is not."""
     made, camera = line_of_gaussians(0.0), cameras((3.0, 0.0, 0.0))

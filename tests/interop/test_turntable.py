@@ -20,6 +20,7 @@ def dot(position, color=(1.0, 0.0, 0.0)):
     )
 
 
+@pytest.mark.slow
 def test_a_ball_moves_as_the_orbit_says():
     """A camera at azimuth φ and elevation 0 sees the point (r, 0, 0) at column 0.5 − f·r·sin φ / (d − r·cos φ)."""
     rig = ObjectRig(elevation=0.0, distance=3.0, fov=60.0)

@@ -102,6 +102,7 @@ def test_blending_stops_for_good(kernels, lists):
     np.testing.assert_array_equal(blended[1], 0.0)
 
 
+@pytest.mark.slow
 def test_passes_carry_on_where_the_last_one_ended(kernels, lists):
     rows, starts, counts = lists
     whole_light, whole = kernels.blend_pass(rows, starts, counts, *initial_state())
@@ -143,6 +144,7 @@ def differences(lists):
     return by_light.astype(np.float32), cotangents.astype(np.float32), expected
 
 
+@pytest.mark.slow
 def test_row_gradients_are_finite_differences(kernels, lists, differences):
     by_light, cotangents, expected = differences
     light, blended = kernels.blend_pass(*lists, *initial_state())
@@ -152,6 +154,7 @@ def test_row_gradients_are_finite_differences(kernels, lists, differences):
     assert np.max(error) < 1e-3, f"by column: {np.max(error, axis=0)}"
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_finite_are_skipped_and_no_list_hangs(kernels, lists):
     rows, starts, counts = lists
     hostile = np.array(rows)

@@ -51,6 +51,7 @@ def ball():
     return extract_mesh(two_coloured_ball(), **SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_ball_is_a_ball(ball):
     model = opened(ball)
     assert model.is_watertight and model.is_winding_consistent and model.body_count == 1
@@ -75,6 +76,7 @@ def test_place_and_size_do_not_matter(ball):
     )
 
 
+@pytest.mark.slow
 def test_silhouettes_of_a_foggy_ring_match():
     """A torus of faint Gaussians: there is no surface, but alpha above a half has an outline, with a hole."""
     ray = pytest.importorskip("trimesh.ray.ray_pyembree", exc_type=ImportError)
@@ -96,6 +98,7 @@ def test_silhouettes_of_a_foggy_ring_match():
         assert (hit & truth).sum() / (hit | truth).sum() > 0.92
 
 
+@pytest.mark.slow
 def test_a_bowl_is_hollow():
     """No silhouette shows the inside of a bowl with a rim; that it is seen through to does."""
     points = directions(3600)
@@ -120,6 +123,7 @@ def test_dust_and_stray_gaussians_are_not_meshed():
     assert all(np.isfinite(leaf).all() for leaf in mesh) and mesh.colors.min() >= 0 and mesh.colors.max() <= 1
 
 
+@pytest.mark.slow
 def test_few_faces_and_the_same_again(ball):
     few = extract_mesh(two_coloured_ball(), faces=600, **SETTINGS)
     assert len(few.faces) <= 600 and opened(few).is_watertight

@@ -62,6 +62,7 @@ def predict(config, params, x, t, classes):
     return apply_network(config, params, x, t, classes)
 
 
+@pytest.mark.slow
 def test_the_network_of_the_paper_has_as_many_weights_as_the_paper_says():
     """Ho et al. 2020, appendix B: 35.7 million for CIFAR-10, 114 million for 256 × 256 images."""
     cifar = UNetConfig(channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention_levels=(1,))
@@ -72,6 +73,7 @@ def test_the_network_of_the_paper_has_as_many_weights_as_the_paper_says():
     assert found[1] - 0.0655 == pytest.approx(114, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_new_network_predicts_zero_so_its_loss_is_the_noises_variance():
     params = module.init(TINY, jax.random.key(0))
     value = loss(TINY, params, make_batch(samples=64), jax.random.key(1))
@@ -91,6 +93,7 @@ def test_the_timestep_embedding_is_the_published_one():
     np.testing.assert_allclose(found, hidden @ params["output"]["kernel"] + params["output"]["bias"], atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "x0", "v"])
 def test_the_loss_is_the_mean_squared_error_of_what_is_predicted(prediction):
     config, batch, key = dataclasses.replace(TINY, prediction=prediction), make_batch(), jax.random.key(3)
@@ -107,6 +110,7 @@ def test_the_loss_is_the_mean_squared_error_of_what_is_predicted(prediction):
     assert loss(config, params, batch, key) == pytest.approx(np.mean((output - target) ** 2), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_views_of_a_sample_are_images_of_their_own():
     together, params = make_batch(samples=2, views=3), random_params(TINY)
     images = together.inputs.images.reshape(6, 1, SIZE, SIZE, 3)
@@ -116,6 +120,7 @@ def test_views_of_a_sample_are_images_of_their_own():
     assert loss(TINY, params, together, key) == pytest.approx(float(loss(TINY, params, alone, key)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_finite_differences():
     params, batch, key = random_params(TINY), make_batch(), jax.random.key(5)
     value = jit(lambda params: module.loss(TINY, params, {}, batch, key, jnp.zeros((), jnp.int32))[0])
@@ -150,6 +155,7 @@ def test_no_class_and_an_unknown_one_are_the_null_class():
     assert module.condition(TINY, {}, {}, request(2)) is None
 
 
+@pytest.mark.slow
 def test_classes_reach_the_prediction_and_guidance_extrapolates_between_them():
     params = random_params(CLASSES, 0.3)
     x = random_images(2)
@@ -164,6 +170,7 @@ def test_classes_reach_the_prediction_and_guidance_extrapolates_between_them():
     np.testing.assert_allclose(x0([0, 1], 3.0), null + 3 * (given - null), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_hidden_classes_are_trained_as_no_class():
     params, key = random_params(CLASSES, 0.3), jax.random.key(1)
     labelled, unlabelled = make_batch(labels=np.asarray([0, 1, 2, 0])), make_batch(labels=np.full(4, -1))
@@ -249,6 +256,7 @@ def test_muon_is_left_the_matrices_of_blocks():
     assert all(len(shapes[path]) == 2 for path in paths if module.is_hidden_matrix(path))
 
 
+@pytest.mark.slow
 def test_low_memory_is_nearly_the_same_model():
     params = random_params(TINY)
     x = random_images(2)

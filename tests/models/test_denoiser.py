@@ -43,6 +43,7 @@ def make_views(batch=2, count=3, height=8, width=12, domain=OBJECT, conditions=(
 TIMES = np.asarray([10, 900], np.int32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_gaussians_lie_on_the_rays_of_their_pixels(stride):
     config, params = make(stride=stride)
@@ -98,6 +99,7 @@ def test_condition_flag_and_timestep_reach_the_gaussians():
     assert np.abs(np.asarray(base.sh - later.sh)).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_a_decoder_learns_from_its_own_domain_only():
     config, params = make(domains=("object", "scene"))
     views = make_views()
@@ -168,6 +170,7 @@ def test_clipping_is_for_objects_in_training():
     np.testing.assert_array_equal(trained, np.clip(sampled, -1, 1))
 
 
+@pytest.mark.slow
 def test_untrained_gaussians_are_where_the_settings_say():
     settings = GaussianConfig(scale_offset=-2.9, opacity_offset=-1.0, object_distance=DistanceLaw(reach=1.2))
     config, _ = make(gaussians=settings, width=128)
@@ -190,6 +193,7 @@ def test_default_model_fits_the_package():
     assert 2 * sum(sizes) < 15e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"dtype": "bfloat16", "remat": True}, {"unroll": True, "modulation": "block", "color_skip": True}]
 )
@@ -212,6 +216,7 @@ def test_contradictions_are_refused(changes):
         diffusion_gs.init(config, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_split_gaussians_are_four_of_half_the_size_where_one_was():
     config, params = make(stride=4, color_skip=True)
     finer, split = split_gaussians(config, params)

@@ -62,9 +62,11 @@ def test_every_family_is_tried():
     }
 
 
-@pytest.fixture(params=sorted(TINY))
-def kind(request):
-    return request.param
+def kinds_with(*in_time):
+    """Tries all families, those that are not named only by `-m slow`."""
+    return pytest.mark.parametrize(
+        "kind", [pytest.param(name, marks=[] if name in in_time else pytest.mark.slow) for name in sorted(TINY)]
+    )
 
 
 @pytest.fixture
@@ -109,6 +111,7 @@ def batch(config):
     return batch
 
 
+@kinds_with(*TINY)
 def test_settings_go_to_json_and_back_and_take_overrides(config, kind, capsys):
     assert kind_of(config.model) == kind
     assert from_dict(to_dict(config)) == config
@@ -128,6 +131,7 @@ def test_settings_go_to_json_and_back_and_take_overrides(config, kind, capsys):
         apply_overrides(config, ["--model.nonsense", "1"])
 
 
+@kinds_with(*TINY)
 def test_what_is_known_without_weights(config):
     module = family(config.model)
     assert isinstance(module, Family)
@@ -138,6 +142,7 @@ def test_what_is_known_without_weights(config):
     hash(config.model)  # a static argument of jit
 
 
+@kinds_with("diffusion_gs", "stub")
 def test_the_loss_falls_along_its_gradient(config, batch):
     module = family(config.model)
     params, frozen = fresh(config.model), module.load_frozen(config.model, "training")
@@ -159,6 +164,7 @@ def test_the_loss_falls_along_its_gradient(config, batch):
     assert moved < value
 
 
+@kinds_with("stub")
 def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(config):
     """Two steps; then the second again, from the checkpoint of the first."""
     whole = train(config)
@@ -172,6 +178,7 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(config):
     assert jax.tree.structure(load(config.run.folder).params) == jax.tree.structure(whole.params)
 
 
+@kinds_with("stub")
 def test_a_checkpoint_generates_the_same_again(config, tmp_path):
     module = family(config.model)
     if not isinstance(module, Generates):
@@ -191,6 +198,7 @@ def test_a_checkpoint_generates_the_same_again(config, tmp_path):
     assert any(np.abs(ours - theirs).max() > 0 for ours, theirs in zip(of[0], of[2], strict=True))
 
 
+@kinds_with("stub")
 def test_what_diffuses_says_what_it_diffuses(config, batch):
     module = family(config.model)
     if not isinstance(module, Diffuses):
@@ -213,6 +221,7 @@ def test_what_diffuses_says_what_it_diffuses(config, batch):
     assert images.shape[-3:] == (SIZE, SIZE, 3)
 
 
+@kinds_with(*TINY)
 def test_other_capabilities_are_complete(config):
     """What encodes decodes to the same shape; what predicts gives a batch of each prediction."""
     module = family(config.model)
@@ -235,6 +244,7 @@ def test_a_tag_and_settings_belong_to_one_family():
         from_dict({"model": {"kind": ["stub"]}})
 
 
+@kinds_with(*TINY)
 def test_init_can_be_traced(config):
     module = family(config.model)
     shapes = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))

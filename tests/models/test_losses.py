@@ -81,6 +81,7 @@ def first_is_condition(batch=2, count=3):
     return flags
 
 
+@pytest.mark.slow
 def test_distance_loss_is_the_published_formula(params):
     views = make_views(3)
     predict = jax.jit(functools.partial(predict_gaussians, CONFIG, training=True))
@@ -102,6 +103,7 @@ def test_scenes_have_no_distance_loss(params):
     assert losses.distance_loss(CONFIG, gaussians, views) == 0.0
 
 
+@pytest.mark.slow
 def test_the_warm_up_is_distance_alone_and_then_rendering_alone(params):
     inputs, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
     key = jax.random.key(3)
@@ -124,6 +126,7 @@ def random_gaussians(count=9):
     return Gaussians(*(jnp.asarray(rng.uniform(0.1, 0.6, shape), jnp.float32) for shape in shapes))
 
 
+@pytest.mark.slow
 def test_rendering_losses_are_means_over_the_views_they_cover():
     targets = make_views(3, seed=4)
     gaussians = random_gaussians()
@@ -156,6 +159,7 @@ def test_some_pictures_estimate_what_all_of_them_say(monkeypatch):
     assert abs(np.mean(estimates) - distance(0, None)) < 5 * deviation
 
 
+@pytest.mark.slow
 def test_groups_of_views_are_rendered_like_all_of_them():
     cameras = make_views(4, seed=4).cameras
     background = jnp.asarray(np.random.default_rng(0).random((2, 4, 3), np.float32))
@@ -172,6 +176,7 @@ def test_groups_of_views_are_rendered_like_all_of_them():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), actual, expected)
 
 
+@pytest.mark.slow
 def test_further_terms_are_weighed_like_the_colours(monkeypatch):
     """LPIPS by a stand-in, SSIM by scikit-image, depth by its formula: sums over L_de + 2 L_nv."""
     targets = make_views(3, seed=4)
@@ -206,6 +211,7 @@ def test_further_terms_are_weighed_like_the_colours(monkeypatch):
     np.testing.assert_allclose(terms["depth"], np.sum(both * np.nansum(relative, axis=(2, 3)) / known), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_unknown_depth_leaves_gradients_finite_and_known_depth_pulls():
     targets = make_views(1, seed=4)
     depths = np.full(targets.alphas.shape, np.nan, np.float32)
@@ -226,6 +232,7 @@ def test_unknown_depth_leaves_gradients_finite_and_known_depth_pulls():
     np.testing.assert_array_equal(pulled(jnp.zeros(3), np.full_like(depths, np.nan)), 0)
 
 
+@pytest.mark.slow
 def test_the_perceptual_term_has_a_gradient():
     """AlexNet with few features and random weights; the real ones are held against the original elsewhere."""
     rng = np.random.default_rng(0)
@@ -274,6 +281,7 @@ def test_condition_views_are_found_by_flag_and_not_supervised(params):
         np.testing.assert_allclose(weights[1], [[0.0, 0.0, 0.5]] * 2)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_reach_every_part_but_the_other_decoder(params):
     inputs, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)
     # Zero gates hide the trunk at the start: look at it with weights that have moved.
@@ -287,6 +295,7 @@ def test_gradients_are_finite_and_reach_every_part_but_the_other_decoder(params)
         assert bool(jnp.any(leaf != 0)) == ("scene" not in name), name
 
 
+@pytest.mark.slow
 def test_the_denoiser_keeps_condition_views_clean(params):
     views = make_views(3, flags=first_is_condition())
     noise = jax.random.normal(jax.random.key(0), views.images.shape)

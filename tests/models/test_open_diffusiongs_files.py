@@ -118,6 +118,7 @@ def mirrored_model():
     return config, params, Views(images, cameras, is_condition, np.full(1, OBJECT, np.int32))
 
 
+@pytest.mark.slow
 def test_a_mirrored_model_is_a_plain_one_between_two_mirrors(mirrored_model):
     config, params, views = mirrored_model
     times = np.full(1, 400)

@@ -68,6 +68,7 @@ def test_lpips_and_its_gradient_are_those_of_the_original_network(published, gol
     assert perceptual.smallest_size(network) == height
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_equal_pictures_have_neither_distance_nor_gradient_and_others_have_both(network):
     weights, size, rng = random_weights(network), perceptual.smallest_size(network), np.random.default_rng(1)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, losses
@@ -19,6 +20,7 @@ def views_on(colors, count):
     return Views(images, cameras, flags, domain, np.zeros((2, count, 16, 16), np.float32), COLORS)
 
 
+@pytest.mark.slow
 def test_nothing_in_front_of_a_background_is_the_background():
     nothing = Gaussians(
         jnp.zeros((2, 4, 3)), jnp.ones((2, 4, 4)), jnp.full((2, 4, 3), 0.1), jnp.zeros((2, 4)), jnp.ones((2, 4, 1, 3))

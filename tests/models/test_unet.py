@@ -116,6 +116,7 @@ def unet(weights, x, condition, injection="shift"):
     return convolve(weights["output"], silu(group_norm(weights["norm"], x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("injection", ["shift", "scale_shift"])
 def test_a_unet_is_what_numpy_makes_of_its_weights(injection, inputs):
     graphdef, weights = make(injection=injection)

@@ -27,7 +27,7 @@ from diffgs_jax.geometry import (
 from diffgs_jax.rasterizer import render, render_dense, render_sharded
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_explicit_mesh_axes_change_no_value():
     found = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-3000:]

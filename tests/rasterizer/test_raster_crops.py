@@ -54,6 +54,7 @@ def loss(gaussians: Gaussians, camera: Cameras, start: jax.Array, draw: Callable
 run = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), static_argnames=("draw", "size"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draw", "name"), [*((render, name) for name in CROPS), (render_dense, "corner")])
 def test_a_crop_shows_the_pixels_of_the_whole(name, draw):
     row, column = CROPS[name]
@@ -76,6 +77,7 @@ def test_a_crop_shows_the_pixels_of_the_whole(name, draw):
         assert error < 1e-4, f"gradient of {field}: relative error {error:.1e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1.0, -1.0], ids=["upright", "upside down"])
 def test_the_clamp_begins_where_the_widened_picture_ends(sign):
     """The Jacobian of a point outside is that of the nearest place of the window (−(cx + 0.15 w)/f, …)."""

@@ -26,6 +26,7 @@ def splats(pixels: list[float], opacity: float = 0.8, depth: float = DISTANCE, x
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", [0.2, 0.7, 3.0])
 def test_antialiasing_divides_out_what_dilation_adds(pixels):
     """A round splat of variance s² is dimmed by s² / (s² + d), so the sum of its alphas stays 2π s² o."""

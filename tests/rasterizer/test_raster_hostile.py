@@ -43,6 +43,7 @@ def test_a_million_gaussians_on_one_pixel():
     np.testing.assert_array_equal(by_color[blended:], 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 4096), (4096, 1)])
 def test_extreme_image_sizes(size):
     height, width = size
@@ -54,6 +55,7 @@ def test_extreme_image_sizes(size):
     assert center == pytest.approx(1 - 0.1**3, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("field", [*Gaussians._fields, "features"])
 def test_what_is_not_finite_is_left_out_of_picture_and_gradients(field, value):
@@ -96,6 +98,7 @@ def _compiled(total):
     )
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_not_finite_sees_the_background():
     poses = CAMERA.camera_to_world.at[0, 3].set(jnp.nan)
     shown = jax.jit(lambda pose: render(crowd(3), CAMERA._replace(camera_to_world=pose), height=5, width=5))(poses)

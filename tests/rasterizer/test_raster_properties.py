@@ -125,6 +125,7 @@ def test_tiled_equals_dense(kind, seed):
     assert_same_gradients(left, right, tolerance=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "nasty"])
 def test_tiled_equals_dense_antialiased_and_with_radii(kind):
     inputs = random_inputs(kind, 4)
@@ -135,6 +136,7 @@ def test_tiled_equals_dense_antialiased_and_with_radii(kind):
     assert_same_gradients(left, right, tolerance=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "nasty", "huge", "opaque"])
 def test_capacity_bounds_memory_and_not_the_result(kind):
     """The least capacity, raised to one splat that covers an image, needs a pass for every few splats."""
@@ -163,6 +165,7 @@ def test_vmap_equals_a_batch():
     assert_same_gradients(found, expected, tolerance=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images_packed", [0, 1, 2])
 def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
     """Pairs are grouped by counting, or by sorting words that hold one image or several, or words and ranks.
@@ -253,6 +256,7 @@ def test_depth_order_is_a_stable_sort(ties, order_by_depth):
         np.testing.assert_array_equal(order[image], expected)
 
 
+@pytest.mark.slow
 def test_shard_map_equals_one_device():
     gaussians, cameras = random_gaussians("plain", 30, 16, (2,)), random_cameras((2, 2), 17)
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -276,6 +280,7 @@ def test_nothing_to_render(count, views):
     np.testing.assert_array_equal(rendering.alpha, 0.0)
 
 
+@pytest.mark.slow
 def test_equal_depths_are_blended_by_index():
     """Coincident splats, red, green and blue in turn: what each adds is decided by its index alone."""
     count = 12
@@ -307,6 +312,7 @@ def test_one_splat_is_its_formula():
     np.testing.assert_allclose(rendering.alpha[0, 4, 6], 0.6 * np.exp(-2.0 / variance), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_image_of_one_pixel():
     """A 1 × 1 image is all overhang but for one pixel."""
     gaussians, cameras = random_gaussians("plain", COUNT, 22), random_cameras((2,), 23)

@@ -83,6 +83,7 @@ def assert_finite(gradient, inputs: Inputs, trial: str) -> None:
         assert np.isfinite(found).all(), f"{trial}: {jax.tree_util.keystr(path)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("kind", ["tiled", "dense"])
 def test_extreme_but_finite_inputs_have_finite_pictures_and_gradients(kind, field):
@@ -91,6 +92,7 @@ def test_extreme_but_finite_inputs_have_finite_pictures_and_gradients(kind, fiel
         assert_finite(GRADIENTS[kind], inputs, f"trial {trial}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -120,6 +122,7 @@ def test_gaussians_that_are_not_drawn_have_exactly_no_gradient():
         assert np.any(np.asarray(found)[~hidden] != 0.0) or name == "rotations"
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_not_drawn_and_does_not_hang():
     gaussians, cameras = scene()
     draw = jax.jit(lambda *scene: render(*scene, height=10, width=11, capacity=7))

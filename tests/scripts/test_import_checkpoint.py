@@ -126,6 +126,7 @@ def in_image_order(values, batch, count, height, width, free, patch=8):
     return Gaussians(*map(jax.numpy.asarray, (sort(values["xyz"]), rotations, scales, opacities, sh)))
 
 
+@pytest.mark.slow
 def test_the_command_line_imports_and_samples(script, golden, tmp_path, monkeypatch):
     domain, values = golden
     if domain == "scene":

@@ -71,6 +71,7 @@ def test_a_z_up_file_keeps_its_axes_and_a_rotation_comes_first(tmp_path):
     np.testing.assert_allclose(turned, kept @ quarter.T, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [(), ("front", "top"), tuple(SIDES)])
 def test_every_visible_side_is_where_its_camera_says_in_its_own_colour(tmp_path, renderer, flip):
     cameras = random_viewpoints("box", 24, elevation_range=(-60.0, 80.0))

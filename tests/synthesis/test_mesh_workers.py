@@ -102,7 +102,7 @@ def test_a_kill_loses_at_most_the_piece_in_hand(tmp_path):
     assert len(done(tmp_path)) == len(before) + 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ray_runs_the_same_function(tmp_path):
     ray = pytest.importorskip("ray")
     tests = str(pathlib.Path(__file__).parent)

@@ -51,7 +51,7 @@ def test_a_broken_step_names_its_samples(tmp_path):
         check_health(tmp_path, taken[1:], ["chair", "table", "lamp"], guarded=True)  # it leaves out everything
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_run_that_is_asked_to_stop_saves_and_continues_exactly(name, runs, tmp_path):
     whole = ["--run.steps", "60", "--run.checkpoint-every", "1000"]

@@ -5,10 +5,12 @@ import time
 
 import jax
 import numpy as np
+import pytest
 
 import diffgs_jax
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(runs, tmp_path, request):
     """Every restart continues from a whole checkpoint, and the end is that of a run nobody disturbed."""
     kills = request.config.getoption("--kills")

@@ -54,6 +54,7 @@ def test_weights_and_biases_that_is_not_installed_is_said_in_one_line(tmp_path, 
         training.open_log(tmp_path, 0, wandb_project="splats")
 
 
+@pytest.mark.slow
 def test_a_preview_shows_noise_predictions_and_depth(monkeypatch):
     """One opaque ball in front of a farther one: what each column must show is known."""
     cameras = Cameras(*(np.asarray(leaf)[None] for leaf in orbit(np.array([0.0, 90.0]))))

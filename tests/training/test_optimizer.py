@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from diffgs_jax.config import OptimizerConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, NetworkConfig
@@ -28,6 +29,7 @@ def drawn():
     return params, jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), params)
 
 
+@pytest.mark.slow
 def test_muon_moves_a_blocks_matrix_alike_in_all_directions():
     """Jordan et al. 2024: singular values between 0.7 and 1.2, and the singular vectors of the momentum; in size as
     Liu et al. 2025, eq. 4, times the learning rate."""

@@ -30,7 +30,7 @@ def test_the_bundled_model_can_be_trained_on_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "name", ["object_256", "object_512", "mixed_256", *(pytest.param(n, marks=pytest.mark.slow) for n in RECIPES[2:4])]
+    "name", ["object_256", *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES if name != "object_256")]
 )
 def test_full_size_recipes_lower_for_cuda_on_eight_devices(name):
     done = subprocess.run(
@@ -39,7 +39,7 @@ def test_full_size_recipes_lower_for_cuda_on_eight_devices(name):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["object_256", "object_512"])
 def test_full_size_recipes_are_partitioned_and_compiled_for_eight_devices(name):
     done = subprocess.run(

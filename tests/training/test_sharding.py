@@ -18,7 +18,7 @@ OWN = ["--model.diffusion.scheduled-sampling", "0.5"]
 STEPS = ["--run.steps", "20", "--run.checkpoint-every", "10", *OWN]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_losses_do_not_depend_on_the_mesh_nor_on_the_number_of_processes(runs, tmp_path):
     """Twenty steps on 1 device, on 8 as 1×8, 2×4, 4×2 and 8×1, and on two processes of four."""
     runs.finish(runs.start(tmp_path / "one", *STEPS))
@@ -70,6 +70,7 @@ def test_a_mesh_that_does_not_fit_is_refused(data, fsdp):
         make_mesh(MeshConfig(data=data, fsdp=fsdp), jax.devices()[:1] * 4)
 
 
+@pytest.mark.slow
 def test_rendering_on_a_mesh_is_rendering(request):
     """Values and gradients of a batch over four devices; a batch that does not divide is rendered all the same."""
     script = """

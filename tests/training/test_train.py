@@ -89,6 +89,7 @@ def test_a_run_starts_from_weights_that_lack_some(request, tmp_path, capsys):
     assert "belongs to another architecture" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_mix_into_a_run(request, tmp_path, capsys):
     root = request.config.rootpath
     main(arguments(root, tmp_path / "run", "--run.steps", "1"))
@@ -98,6 +99,7 @@ def test_other_settings_do_not_mix_into_a_run(request, tmp_path, capsys):
     assert "holds a run with optimizer.learning_rate = 0.0004, not 1.0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_folder(request, tmp_path, capsys):
     """The second is refused while the first trains; a killed one keeps nobody out."""
     words = arguments(request.config.rootpath, tmp_path / "run", "--run.steps", "100000")
@@ -153,6 +155,7 @@ def test_bad_usage_is_one_line_and_code_2(request, tmp_path, capsys, more, messa
     assert len(error) == 1 and error[0].startswith("error: ") and message in error[0]
 
 
+@pytest.mark.slow
 def test_damaged_run_folders_are_one_line_and_code_1(request, tmp_path, capsys):
     """A damaged line of metrics is dropped; damaged settings and checkpoints are named."""
     root, run_folder = request.config.rootpath, tmp_path / "run"
@@ -173,6 +176,7 @@ def test_damaged_run_folders_are_one_line_and_code_1(request, tmp_path, capsys):
         damaged.write_text(healed)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_architecture_is_refused(request, tmp_path, capsys):
     root = request.config.rootpath
     main(arguments(root, tmp_path / "first", "--run.steps", "1"))

@@ -103,6 +103,7 @@ def test_no_mesh_where_none_was_asked_for(client, picture):
     assert "<iframe" not in mesh and not any(path.endswith(".glb") for path in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -148,6 +149,7 @@ def test_files_elsewhere_cannot_be_named(page, fake_pipeline):
     assert not last["success"] and fake_pipeline.calls == []
 
 
+@pytest.mark.slow
 def test_ten_requests_wait_for_each_other(client, picture, fake_pipeline):
     jobs = [
         client.submit(gradio_client.handle_file(str(picture)), **SETTINGS | {"seed": seed}, api_name="/make")
@@ -215,7 +217,7 @@ def test_names_of_other_machines_are_refused(page):
         urllib.request.urlopen(urllib.request.Request(page.local_url, headers={"Host": "evil.example"}), timeout=20)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_no_files_are_left_after_a_signal(name, tmp_path):
     """The real command, killed while it compiles its programs."""

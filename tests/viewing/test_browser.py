@@ -23,7 +23,7 @@ from diffgs_jax.inference.pipeline import load
 from diffgs_jax.rasterizer import render
 from diffgs_jax.viewing import read_viewable, viewer_page, viewer_server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 PATIENCE = 300_000  # milliseconds: software 3D on a busy machine
 ASSETS = Path(__file__).parents[2] / "assets"
 

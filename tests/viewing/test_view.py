@@ -60,6 +60,7 @@ def test_a_port_that_is_taken(ply, capsys):
     assert code == 2 and str(port) in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_it_serves_local_names_until_interrupted(name, ply):
     pytest.importorskip("viser")
