@@ -7,8 +7,10 @@ import sys
 import pytest
 
 PROGRAM = """
-import pathlib, sys, tempfile, time
+import pathlib, signal, sys, tempfile, time
 from diffgs_jax.errors import report_errors
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background, nohup the other
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with report_errors(), tempfile.TemporaryDirectory(dir=sys.argv[1]):
     print("ready", flush=True)
     time.sleep(60)

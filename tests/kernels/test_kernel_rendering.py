@@ -74,9 +74,8 @@ def expected():
     return value_and_gradients(random_scene(), backend="xla")
 
 
-@pytest.mark.parametrize(
-    "capacity", [pytest.param(None, id="one pass", marks=pytest.mark.slow), pytest.param(40, id="many passes")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("capacity", [pytest.param(None, id="one pass"), pytest.param(40, id="many passes")])
 def test_images_and_gradients_are_those_of_plain_jax(backend, interpret, expected, capacity):
     # All cameras in one launch, or vmapped over them; Mosaic's interpreter cannot be vmapped, only its kernels can.
     one_camera_at_a_time = capacity is not None and not (interpret and backend == "mosaic")

@@ -61,6 +61,7 @@ def test_a_ball_is_a_ball(ball):
     assert model.euler_number == 2
 
 
+@pytest.mark.slow
 def test_colours_are_where_they_were(ball):
     for side, color in ((1, RED), (-1, BLUE)):
         found = ball.colors[side * ball.vertices[:, 0] > 0.2]

@@ -87,6 +87,7 @@ def test_gated_trunk_starts_as_the_identity_with_blocks_that_differ(modulation, 
     assert np.abs(np.asarray(kernel[0] - kernel[1])).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", ["nothing", "products"])
 def test_how_the_trunk_is_run_changes_no_number(inputs, keeps):
     def value_and_gradients(**changes):

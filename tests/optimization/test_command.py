@@ -30,6 +30,7 @@ def fit(store, out, *more, record="known"):
     optimize.main(["fit", "--data", str(store), "--record", record, "--out", str(out), *OPTIONS.split(), *more])
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_splat(store, tmp_path, monkeypatch, capsys):
     fit(store, tmp_path / "whole", "--formats", "ply", "spz")
     said = capsys.readouterr().out

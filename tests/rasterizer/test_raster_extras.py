@@ -63,6 +63,7 @@ def test_gradients_of_antialiasing_are_finite_differences():
             np.testing.assert_allclose(found[index], slope, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_expected_depth_is_that_of_what_is_seen():
     rendering = render(splats([4.0, 4.0], depth=DISTANCE), CAMERA, height=SIDE, width=SIDE)
     depth = expected_depth(rendering)
@@ -70,6 +71,7 @@ def test_expected_depth_is_that_of_what_is_seen():
     assert depth[0, 0] == 0.0
 
 
+@pytest.mark.slow
 def test_radii_are_half_the_box_in_which_alpha_reaches_its_threshold():
     scene = jax.tree.map(
         lambda *leaves: jnp.concatenate(leaves),

@@ -110,6 +110,7 @@ def test_everything_extreme_at_once(kind):
         assert_finite(GRADIENTS[kind], extreme_inputs(trial, fields, share), f"trial {trial}, {fields}")
 
 
+@pytest.mark.slow
 def test_gaussians_that_are_not_drawn_have_exactly_no_gradient():
     gaussians, cameras = scene()
     hidden = np.arange(COUNT) % 2 == 0

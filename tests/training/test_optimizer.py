@@ -46,6 +46,7 @@ def test_muon_moves_a_blocks_matrix_alike_in_all_directions():
             np.testing.assert_allclose(np.sort(along), np.sort(values), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_muon_leaves_everything_else_to_adamw():
     params, gradients = drawn()
     adamw = optax.adamw(1e-2, b1=PLAIN.beta1, b2=PLAIN.beta2, weight_decay=0.0, nesterov=True)

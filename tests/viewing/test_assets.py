@@ -16,6 +16,7 @@ from diffgs_jax.viewing import assets
 from diffgs_jax.viewing.assets import AssetOptions, make_asset
 
 
+@pytest.mark.slow
 def test_all_files_hold_the_same_object(fake_pipeline, picture, tmp_path):
     told = []
     (tmp_path / "made").mkdir()
