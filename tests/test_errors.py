@@ -7,13 +7,19 @@ import sys
 import pytest
 
 PROGRAM = """
-import pathlib, signal, sys, tempfile, time
+import pathlib, sys, tempfile, time
 from diffgs_jax.errors import report_errors
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background, nohup the other
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with report_errors(), tempfile.TemporaryDirectory(dir=sys.argv[1]):
     print("ready", flush=True)
     time.sleep(60)
+"""
+
+
+# Shells ignore the one for what they start in the background, nohup ignores the other: children inherit that.
+LISTENING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 """
 
 
@@ -26,9 +32,8 @@ with report_errors(), tempfile.TemporaryDirectory(dir=sys.argv[1]):
     ],
 )
 def test_a_signal_closes_what_is_open(name, code, line, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", LISTENING + PROGRAM, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(getattr(signal, name))
     _, error = process.communicate(timeout=60)
