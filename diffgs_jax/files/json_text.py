@@ -15,7 +15,7 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files.opening import one_line, read_regular, shown, shown_size
 
 JSON_LIMIT = 16 * 2**20
-"""Bytes of a JSON file unless its reader says otherwise. What it becomes takes up to 80 times as much: empty lists do."""
+"""Bytes of a JSON file unless its reader says otherwise; what it becomes takes up to 80 times as much (empty lists)."""
 
 _DEPTH = 64
 
