@@ -10,6 +10,7 @@ from diffgs_jax.config.json_form import flatten, to_dict
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.config.train_config import TrainConfig, check
 from diffgs_jax.errors import UserError
+from diffgs_jax.files import checked_path
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -22,7 +23,7 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Trai
     Raises:
         UserError: if the file is missing, fails, has no `get_config`, or an override does not fit.
     """
-    path = pathlib.Path(path)
+    path = checked_path(path)
     if not path.is_file():
         raise UserError(f"there is no config file {path}")
     spec = importlib.util.spec_from_file_location(f"diffgs_config_{path.stem}", path)

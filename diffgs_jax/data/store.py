@@ -15,7 +15,7 @@ from array_record.python.array_record_module import (  # ty: ignore (compiled, w
 from diffgs_jax.data.records import Record, decode_record
 from diffgs_jax.data.split import Split
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import load_json, new_folder, open_regular, text_sha256, write_json
+from diffgs_jax.files import checked_path, load_json, new_folder, open_regular, text_sha256, write_json
 
 INDEX = "index.json"
 _FORMAT = "diffgs_jax records"
@@ -150,7 +150,7 @@ def read_index(path: pathlib.Path) -> dict[str, Any]:
         UserError: if there is no such folder.
         DataError: if it has no readable index of this version.
     """
-    if not path.is_dir():
+    if not checked_path(path).is_dir():
         raise UserError(f"there is no dataset folder {path}")
     file = path / INDEX
     if not file.exists():

@@ -13,6 +13,8 @@ from diffgs_jax.files.images import open_image
 
 _RIGID = 1e-2
 """How far a published rotation may be from orthonormal: two decimals are too few, three are common."""
+_FARTHEST = 1e15
+"""Units from the origin: further away, squares overflow in single precision."""
 _FOCAL = 0.2, 50.0
 """Smallest and largest focal length in image widths: fields of view from 136° to 1.1°."""
 _ASPECT = 2.0
@@ -58,6 +60,10 @@ def check_pose(camera_to_world: Float[np.ndarray, "4 4"], name: str) -> None:
     pose = np.asarray(camera_to_world, np.float64)
     if not np.isfinite(pose).all():
         raise DataError(f"{name} has a pose that is not finite")
+    if np.abs(pose[:3, 3]).max() > _FARTHEST:
+        raise DataError(
+            f"{name} has a pose {np.abs(pose[:3, 3]).max():.1e} units away, and at most {_FARTHEST:.0e} are taken"
+        )
     rotation = pose[:3, :3]
     determinant = float(np.linalg.det(rotation))
     if determinant < 0:

@@ -4,6 +4,7 @@ The models are COLMAP's and OpenCV's; a normalised point (x, y) is at x = (u −
 Pixel (row i, column j) is centred at (j + 0.5, i + 0.5), as everywhere here and in COLMAP.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +106,8 @@ def colmap_lens(model: int | str, width: int, height: int, parameters: list[floa
     """
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
         raise DataError(f"a camera is {width}×{height} pixels")
+    if not all(math.isfinite(value) for value in parameters):
+        raise DataError("a camera has a parameter that is not finite")
     size, p = (int(width), int(height)), parameters
     match model:
         case 0 | 2 | 3:  # SIMPLE_PINHOLE, SIMPLE_RADIAL, RADIAL: f, cx, cy, k…

@@ -24,7 +24,7 @@ from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.opencv import opencv
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import one_line, open_regular, shown_size
+from diffgs_jax.files import checked_path, one_line, open_regular, shown_size
 
 SOURCE = "G-Objaverse, packed by DiffSplat (github.com/chenguolin/DiffSplat)"
 _DEPTH_RANGE = 5.0
@@ -42,7 +42,7 @@ def read_diffsplat(path: pathlib.Path, options: SourceOptions | None = None) -> 
     Raises:
         UserError: if there is no parquet file, or pyarrow is not installed.
     """
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    files = [path] if checked_path(path).is_file() else sorted(path.rglob("*.parquet"))
     if not files:
         raise UserError(f"{path} holds no parquet file")
     try:

@@ -29,6 +29,7 @@ from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.transforms_json import read_frames
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import checked_path
 
 SOURCE = "DL3DV-10K (Ling et al. 2024)"
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +47,7 @@ def read_dl3dv(path: pathlib.Path, options: SourceOptions | None = None) -> Lazy
     Raises:
         UserError: if no scene is found.
     """
-    files = [path] if path.is_file() else walk_files(path, "transforms.json")
+    files = [path] if checked_path(path).is_file() else walk_files(path, "transforms.json")
     models = [] if path.is_file() else [file for form in ("bin", "txt") for file in walk_files(path, f"cameras.{form}")]
     models = [file for file in models if file.parent.name == "0" and file.parents[1].name == "sparse"]
     scenes: dict[str, pathlib.Path] = {}

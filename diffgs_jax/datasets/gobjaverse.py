@@ -27,7 +27,7 @@ from diffgs_jax.datasets._images import decode_pixels
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import one_line, open_regular, open_tar, read_tar_member, tar_members
+from diffgs_jax.files import checked_path, one_line, open_regular, open_tar, read_tar_member, tar_members
 from diffgs_jax.files.images import IMAGE_PIXELS
 
 SOURCE = "G-Objaverse (github.com/modelscope/richdreamer)"
@@ -45,7 +45,7 @@ def read_gobjaverse(path: pathlib.Path, options: SourceOptions | None = None) ->
     Raises:
         UserError: if there is no such path. An empty folder yields no records.
     """
-    if not path.exists():
+    if not checked_path(path).exists():
         raise UserError(f"there is no folder or tar {path}")
     return LazyRecords(_items(path, options or SourceOptions()))
 

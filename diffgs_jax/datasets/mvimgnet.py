@@ -29,6 +29,7 @@ from diffgs_jax.datasets._photographs import Photograph, object_record, photogra
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import checked_path
 
 SOURCE = "MVImgNet (Yu et al. 2023)"
 
@@ -43,7 +44,7 @@ def read_mvimgnet(path: pathlib.Path, options: SourceOptions | None = None) -> L
     Raises:
         UserError: if there is no such folder. A folder without instances yields no records.
     """
-    if not path.is_dir():
+    if not checked_path(path).is_dir():
         raise UserError(f"there is no folder {path}")
     return LazyRecords(_items(path, options or SourceOptions()))
 

@@ -27,6 +27,7 @@ from diffgs_jax.datasets._photographs import Photograph, scene_record
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import checked_path
 from diffgs_jax.weights import load_torch
 
 SOURCE = "RealEstate10K (Zhou et al. 2018)"
@@ -55,7 +56,7 @@ def read_realestate10k(path: pathlib.Path, options: SourceOptions | None = None)
         UserError: if there is no chunk and no metadata below `path`.
     """
     options = options or SourceOptions()
-    chunks = [path] if path.is_file() else sorted(path.glob("*.torch")) + sorted(path.glob("t*/*.torch"))
+    chunks = [path] if checked_path(path).is_file() else sorted(path.glob("*.torch")) + sorted(path.glob("t*/*.torch"))
     metadata = sorted(path.glob("metadata/*.json")) + sorted(path.glob("t*/metadata/*.json"))
     if not chunks and not metadata:
         raise UserError(f"{path} holds neither RealEstate10K chunks (*.torch) nor metadata/*.json")

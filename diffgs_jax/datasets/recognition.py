@@ -15,6 +15,7 @@ from diffgs_jax.datasets.mvimgnet import read_mvimgnet
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.realestate10k import read_realestate10k
 from diffgs_jax.datasets.transforms_json import read_transforms
+from diffgs_jax.files import checked_path
 
 SourceName = Literal["gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json"]
 _DEEPEST = 5
@@ -50,6 +51,7 @@ def open_source(name: SourceName, path: pathlib.Path, options: SourceOptions | N
 
 def recognise_source(path: pathlib.Path) -> SourceName | None:
     """Returns whose layout a folder or file has, or None; looks at a few folders of each level only."""
+    checked_path(path)
     names = [path.name] if path.is_file() else list(_entries(path))
     where = path.resolve().as_posix()
 

@@ -45,6 +45,7 @@ from diffgs_jax.datasets._poses import from_opengl
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import checked_path
 from diffgs_jax.files.images import open_image
 
 CutOut = Callable[[UInt8[np.ndarray, "h w c"], str], UInt8[np.ndarray, "h w 4"]]
@@ -70,7 +71,7 @@ def read_transforms(
     Raises:
         UserError: if there is no transforms file.
     """
-    captures = find_captures(path)
+    captures = find_captures(checked_path(path))
     if not captures:
         raise UserError(f"{path} holds no transforms.json")
     return LazyRecords(_items(captures, path, options or SourceOptions(), domain, cut_out))

@@ -6,12 +6,13 @@ from diffgs_jax.files.cache import CACHE_VARIABLE, cache_folder
 from diffgs_jax.files.folders import filled_folder, make_folder, new_folder, unfinished_folder
 from diffgs_jax.files.hashing import arrays_sha256, file_sha256, json_sha256, model_sha256, text_sha256
 from diffgs_jax.files.json_text import json_list, json_object, load_json, parse_json
-from diffgs_jax.files.opening import one_line, open_regular, read_regular, read_within, shown, shown_size
+from diffgs_jax.files.opening import checked_path, one_line, open_regular, read_regular, read_within, shown, shown_size
 
 __all__ = [
     "CACHE_VARIABLE",
     "arrays_sha256",
     "cache_folder",
+    "checked_path",
     "file_sha256",
     "filled_folder",
     "gunzip",

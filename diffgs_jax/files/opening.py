@@ -7,6 +7,7 @@ that no file system takes; a file may be far larger than what its format needs. 
 import contextlib
 import io
 import os
+import pathlib
 import stat
 from collections.abc import Generator
 from typing import Protocol, runtime_checkable
@@ -50,6 +51,25 @@ def shown_size(count: int) -> str:
 def one_line(error: BaseException) -> str:
     """Returns what another library raised in one printable line of at most 200 characters."""
     return printable(str(error), _SHOWN) or type(error).__name__
+
+
+def checked_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns a path that a user named, whether something is there or not.
+
+    Raises:
+        UserError: if the system cannot look there: the name is too long or one that no file has, links go in circles,
+            or a folder above may not be entered.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UserError(f"cannot read {shown(path)}: {error.strerror or error}") from None
+    except ValueError:
+        raise UserError(f"cannot read {shown(path)}: no file can have such a name") from None
+    return path
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """What a model is shown: images of one object with the cameras that took them, in the object frame."""
 
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Float, UInt8
 from diffgs_jax.config import TrainConfig, background_of
 from diffgs_jax.data import load_views
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import checked_path
 from diffgs_jax.geometry import Cameras, condition_camera, turn_to_azimuth_zero
 from diffgs_jax.inference.options import InputOptions
 from diffgs_jax.interop import isolate_object, load_framed
@@ -85,7 +85,7 @@ def read_posed_images(
     """
     from diffgs_jax.datasets import read_transforms  # few need it, and it takes a while
 
-    path = pathlib.Path(path)
+    path = checked_path(path)
     if not path.is_file():
         raise UserError(f"cannot read the poses {path}: there is no such file")
 

@@ -14,7 +14,7 @@ from diffgs_jax.checkpoints import load_weights, read_metadata
 from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
 from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, sampler_kinds
 from diffgs_jax.errors import UserError
-from diffgs_jax.files import model_sha256
+from diffgs_jax.files import checked_path, model_sha256
 from diffgs_jax.geometry import (
     DILATION,
     OBJECT,
@@ -276,7 +276,7 @@ def load(
         UserError: if there is no checkpoint, or the backend is not available here or nothing to this model.
         DataError: if it cannot be read, or its weights are not those of its config's architecture.
     """
-    folder = pathlib.Path(BUNDLED_CHECKPOINT if checkpoint is None else checkpoint)
+    folder = checked_path(BUNDLED_CHECKPOINT if checkpoint is None else checkpoint)
     if checkpoint is None and not folder.exists():
         raise UserError("this installation comes without a trained model: name one with --checkpoint")
     use_compile_cache()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import open_regular
+from diffgs_jax.files import checked_path, open_regular
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import SPLAT_SUFFIXES, read_gaussians
 from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
@@ -53,7 +53,7 @@ def read_viewable(path: str | os.PathLike[str]) -> Viewable:
         UserError: if the suffix is another, the file is missing or cannot be read, or a mesh's reader is not installed.
         DataError: if it is truncated, corrupt, not what its suffix says, or empty.
     """
-    path = Path(path)
+    path = checked_path(path)
     if not path.exists():
         raise UserError(f"there is no file {path}")
     suffix = path.suffix.lower()

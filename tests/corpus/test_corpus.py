@@ -1,7 +1,7 @@
 """Every reader against files that are damaged, foreign, hostile or no files.
 
-    python -m pytest tests/corpus                      a few cases of every reader
-    python -m pytest tests/corpus -m slow -s           all of them, with their counts
+    python -m pytest tests/corpus -m slow -s           every fourth case, with counts per reader
+    python -m pytest tests/corpus -m long -s           all of them
 
 `worker.py READER --only WORDS` runs the cases of one name again.
 """
@@ -50,11 +50,12 @@ def is_one_line(text):
 
 
 @pytest.mark.slow
-def test_a_few_cases_of_every_reader(capsys):
-    check(outcomes(*READERS, share=25), capsys)
+@pytest.mark.parametrize("name", READERS)
+def test_every_fourth_case(name, capsys):
+    check(outcomes(name, share=4), capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_all_cases(name, capsys):
     check(outcomes(name), capsys)
