@@ -308,7 +308,7 @@ def test_the_denoiser_keeps_condition_views_clean(params):
     np.testing.assert_array_equal(denoiser_of(params, views)(other, jnp.full(2, 500)).x0, x0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_scheduled_sampling_is_what_ddim_hands_to_its_second_step(params):
     """Gradients apart, a batch of them is a batch whose clean views are those of the sampler's first step."""
     views, novel = make_views(3, flags=first_is_condition()), make_views(2, seed=1)

@@ -28,7 +28,7 @@ def crowd(count: int, opacity: float = 0.5, scale: float = 0.001) -> Gaussians:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_million_gaussians_on_one_pixel():
     """Only the first few are seen: with alpha a, the k-th has weight a (1 − a)^k, until light would go under 1e-4."""
     count, alpha = 1_000_000, 0.5
@@ -122,7 +122,7 @@ def blend_in_numpy(seen: Projection, opacities: np.ndarray, pixel: tuple[int, in
     return weights, light
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_untrained_network_renders_within_bounds_and_exactly(tmp_path):
     """262,144 wide, faint Gaussians in 8 views at 256²: gradient within 1.5 GB, and the definition's pixels."""
     root = pathlib.Path(__file__).parents[2]

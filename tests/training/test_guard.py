@@ -76,7 +76,7 @@ def wait_for(process, happened) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_keeps_the_last_checkpoint(runs, tmp_path):
     """Files may not grow over a few kilobytes from the second start on, which is what a full disk looks like."""
     folder = tmp_path / "run"

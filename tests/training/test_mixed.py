@@ -15,7 +15,7 @@ from diffgs_jax.geometry import OBJECT, SCENE
 STEPS = 80
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_losses_fall_and_each_domain_moves_its_own_decoder(request):
     root = request.config.rootpath
     config = apply_overrides(

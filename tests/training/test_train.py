@@ -32,7 +32,7 @@ def losses(folder):
     return {line["step"]: (line["loss"], line["gradient_norm"]) for line in lines}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request, tmp_path):
     root = request.config.rootpath
     main(arguments(root, tmp_path / "first", "--run.steps", "3"))
@@ -59,7 +59,7 @@ def test_a_run_starts_from_the_weights_of_another_and_counts_its_samples(request
     assert list((tmp_path / "second" / "tensorboard").iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_starts_from_weights_that_lack_some(request, tmp_path, capsys):
     """A colour skip or a decoder that the other run had not; what it had is taken over, and nothing else is allowed."""
     root = request.config.rootpath
