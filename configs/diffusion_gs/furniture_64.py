@@ -6,7 +6,7 @@
 
 5,000 steps of 8 samples on two CPU cores that were busy with other work too: 78 minutes, then 12.7 dB on the bounding
 box of novel views of test objects (the best baseline that needs no learning: 11.6 dB). The bundled model went on from
-there, with LPIPS in the end; docs/model-card.md has the commands.
+there, with LPIPS in the end; docs/training-log.md has the commands.
 """
 
 from diffgs_jax.config import OptimizerConfig, RunConfig, TrainConfig
