@@ -3,8 +3,8 @@
     python scripts/fetch_lpips.py                     # once, 64 MB
     python -m diffgs_jax.train --config configs/diffusion_gs/finetune_64.py --data.path data/mine
 
-The architecture is that of the bundled model, the rest as in its last run (docs/training-log.md): Muon, LPIPS where there
-is little noise, scheduled sampling. A step of 8 samples took 1.2 to 1.4 seconds on two CPU cores.
+The architecture is that of the bundled model, the rest as in its last run (docs/training-log.md): Muon, LPIPS where
+there is little noise, scheduled sampling. A step of 8 samples took 1.2 to 1.4 seconds on two CPU cores.
 `--model.losses.perceptual 0` does without LPIPS, and without the first command.
 """
 
