@@ -3,8 +3,9 @@
     python -m diffgs_jax.train --config configs/ddpm/furniture_32.py
     python -m diffgs_jax.evaluate --checkpoint runs/ddpm_furniture_32 --sampler ddim --steps 50 --out scores
 
-2.6 million parameters; 30 images a second on two CPU cores, so 54 minutes for all 6,000 steps. After 4,000 the Fréchet distance
-(VGG16) of 500 samples was 294, of the mean image 372, of training images 48: blobs on white, a few with legs (docs/ddpm.md).
+2.6 million parameters; 30 images a second on two CPU cores, so 54 minutes for all 6,000 steps. After 4,000 the Fréchet
+distance (VGG16) of 500 samples was 294, of the mean image 372, of training images 48: blobs on white, a few with legs
+(docs/ddpm.md).
 """
 
 from diffgs_jax.config import OptimizerConfig, RunConfig, SamplingConfig, TrainConfig
