@@ -3,6 +3,8 @@
     python scripts/convert_dataset.py --in data/gobjaverse --out data/gobjaverse_256 --size 256
     python scripts/convert_dataset.py --source realestate10k --in data/re10k --out data/re10k_256 --size 256
     python scripts/convert_dataset.py --source objaverse --uids uids.txt --out data/objaverse_256 --size 256
+    python scripts/convert_dataset.py --in data/gobjaverse --captions Cap3D.csv --index index_to_objaverse.json …
+    python scripts/convert_dataset.py --in data/furniture_rings_128 --layout diffsplat --out data/furniture_rows
 
 Without --source, the layout is recognised. Every record is checked; a bad one is named, left out, and listed in the
 store's index.json, and past --max-bad-records the conversion stops. Interrupted, the same command goes on where it
@@ -19,17 +21,21 @@ from typing import Annotated, Literal
 import tyro
 
 from diffgs_jax.config.parsing import parse_options
-from diffgs_jax.data.store import read_index
+from diffgs_jax.data.store import INDEX, read_index
 from diffgs_jax.datasets import (
+    JoinedRecords,
     SourceOptions,
     download_objaverse,
     find_objaverse,
     open_source,
+    read_captions,
+    read_index_names,
     recognise_source,
 )
 from diffgs_jax.datasets.conversion import ConversionSettings, convert
 from diffgs_jax.datasets.objaverse import CACHE, SOURCE
 from diffgs_jax.errors import DataError, UserError, report_errors
+from diffgs_jax.files import file_sha256
 from diffgs_jax.synthesis.meshes.dataset import RenderSettings, Workforce, render_dataset
 
 
@@ -42,11 +48,15 @@ class Arguments:
     input: Annotated[pathlib.Path | None, tyro.conf.arg(name="in")] = None
     """Folder or file of the dataset; for objaverse, the package's cache by default."""
     source: Literal[
-        "auto", "objaverse", "gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json"
+        "auto", "objaverse", "gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json", "store"
     ] = "auto"
     """Its layout; `auto` looks at what is there."""
     uids: pathlib.Path | None = None
-    """For objaverse: a file of object names to render, one a line or a JSON list; downloaded where they are missing."""
+    """A file of the records to convert, one name a line or a JSON list; Objaverse's are downloaded where missing."""
+    captions: pathlib.Path | None = None
+    """A file of captions by name: Cap3D's CSV, or a JSON table. Records without one keep what they have."""
+    index: pathlib.Path | None = None
+    """A JSON table that gives G-Objaverse's names to Objaverse's, so that --captions and --uids may use the latter."""
     test_list: pathlib.Path | None = None
     """A file of the records to hold out, one name a line or a JSON list; all others are for training."""
     options: tyro.conf.OmitArgPrefixes[SourceOptions] = dataclasses.field(default_factory=SourceOptions)
@@ -61,6 +71,9 @@ def main(arguments: Arguments) -> None:
         skipped = render_objaverse(arguments)
     else:
         skipped = convert_records(arguments)
+    if not (arguments.out / INDEX).exists():
+        print(f"{arguments.out}: {len(list(arguments.out.iterdir()))} parquet files, {len(skipped)} records left out")
+        return
     counts = {split: len(part["uids"]) for split, part in read_index(arguments.out)["splits"].items()}
     print(f"{arguments.out}: {counts['train']} training and {counts['test']} test records, {len(skipped)} left out")
 
@@ -77,18 +90,35 @@ def convert_records(arguments: Arguments) -> dict[str, str]:
         )
     description = {"name": arguments.out.name, "layout": source, **dataclasses.asdict(arguments.options)}
     test_uids = None if arguments.test_list is None else set(read_names(arguments.test_list))
-    records = open_source(source, path, arguments.options)
-    return convert(records.items, arguments.out, arguments.settings, description=description, test_uids=test_uids)
+    lists = {"captions": arguments.captions, "uids": arguments.uids, "index": arguments.index}
+    # Their contents too decide what the finished records of an interrupted conversion are.
+    description |= {name: file_sha256(file) for name, file in lists.items() if file is not None}
+    captions = None if arguments.captions is None else read_captions(arguments.captions)
+    wanted = None if arguments.uids is None else read_names(arguments.uids)
+    index = None if arguments.index is None else read_index_names(arguments.index)
+    items = open_source(source, path, arguments.options).items
+    joined = JoinedRecords(items, captions=captions, wanted=wanted, index=index)
+    skipped = convert(joined, arguments.out, arguments.settings, description=description, test_uids=test_uids)
+    if captions is not None:
+        print(f"{joined.captioned} records have captions of {arguments.captions}")
+    if wanted is not None:
+        print(f"{len(joined.found)} of the {len(set(wanted))} names of {arguments.uids} were found")
+    return skipped
 
 
 def render_objaverse(arguments: Arguments) -> dict[str, str]:
     """Renders meshes of Objaverse; returns what was left out."""
+    if arguments.settings.layout != "store":
+        raise UserError("meshes are rendered into a store; convert that to DiffSplat's rows (--in STORE)")
     if arguments.uids is None:
         sources = find_objaverse(arguments.input or CACHE)
     elif arguments.input is not None:
         sources = find_objaverse(arguments.input, read_names(arguments.uids))
     else:
         sources = download_objaverse(read_names(arguments.uids))
+    if arguments.captions is not None:
+        captions = read_captions(arguments.captions)
+        sources = [source._replace(caption=captions.get(source.uid, source.caption)) for source in sources]
     settings = RenderSettings(
         size=arguments.options.size or RenderSettings.size,
         maps=("depth", "normals") if arguments.options.maps else (),

@@ -1,7 +1,7 @@
 r"""Makes a dataset of rooms furnished with real objects, and a camera walking through each: scenes, with depth.
 
     python scripts/make_rooms.py --out data/rooms_256
-    python scripts/make_rooms.py --out data/rooms_cc0 --license cc0 --rooms 36 --test-rooms 0.15 \
+    python scripts/make_rooms.py --out data/rooms_cc0 --license cc0 --rooms 5 --test-rooms 0.4 \
         --size 128 --frames 24 --rays 16 --quality 75 --depth-step 0.01
 
 The furniture is that of `scripts/prepare_sweethome3d.py` (Debian's sweethome3d-furniture), in its real sizes. Rooms

@@ -1,6 +1,6 @@
 """The bundled model's first run: one picture of an object, seen at 64², to a splat of 4,098 Gaussians.
 
-    python scripts/prepare_sweethome3d.py --out data/furniture_128
+    python scripts/prepare_sweethome3d.py --out data/furniture_128 --ring-views 0 --views 32 --maps
     python -m diffgs_jax.train --config configs/diffusion_gs/furniture_64.py
     python scripts/publish_checkpoint.py --run runs/furniture_64 --out my_model
 

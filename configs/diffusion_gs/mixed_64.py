@@ -2,7 +2,7 @@
 
     python -m diffgs_jax.train --config configs/diffusion_gs/mixed_64.py
 
-The network of furniture_64.py with a second decoder, on 149 objects and 31 rooms, sample by sample in turns. Rooms
+The network of furniture_64.py with a second decoder, on 149 objects and 3 rooms, sample by sample in turns. Rooms
 come in the frame of their first camera, scaled so that cameras stay within 0.74 of the origin: their walls are a few
 units away, so scenes look for Gaussians between 0 and 8 instead of the published 500. L_pd moves objects alone.
 Not trained to its end by us so far; `tests/training/test_mixed.py` sees both losses fall in a smaller one.

@@ -8,7 +8,7 @@ from .records import EncodedMap, Record, RecordSource, decode_record, encode_rec
 from .scene_frame import to_scene_frame
 from .split import Split, geometry_hash, split_of
 from .store import RecordStore, open_store
-from .view_selection import ViewCounts, choose_views
+from .view_selection import ViewCounts, choose_views, scoring_views
 
 __all__ = [
     "CameraAugmentation",
@@ -33,6 +33,7 @@ __all__ = [
     "has_records",
     "load_views",
     "open_store",
+    "scoring_views",
     "split_of",
     "to_scene_frame",
     "training_batches",

@@ -47,6 +47,9 @@ class ViewChoice:
     """`limited`: at random within `object_limits` and `scene_limits`. `random`: at random whatever the limits say.
     `even`: the input views of an object at equal steps of azimuth around a ring of views, beginning at any of them, and
     the novel views at random among the others; scenes have no rings, theirs are `limited`."""
+    novel: Literal["others", "off_ring"] = "others"
+    """With `even`: the novel views are any `others`, or such as belong to no ring (`off_ring`), at random elevations if
+    the store has them; where there are not enough of those, any others."""
     steepest: float = 75.0
     """With `even`: views from a higher or lower elevation than this belong to no ring, degrees."""
 

@@ -34,11 +34,36 @@ def even_sets(
     Returns:
         View numbers; no set at all if too few views have an azimuth of their own.
     """
-    x, y, z = np.asarray(camera_to_world, np.float64)[:, :3, 3].T
-    azimuth, elevation = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+    azimuth, elevation = _directions(camera_to_world)
     around = np.flatnonzero(np.abs(elevation) <= steepest)
-    rings = [around[run] for run in _rings(azimuth[around], max(count, _LEAST_VIEWS))] or [around]
+    rings = _rings_of(azimuth, around, count) or [around]
     return np.concatenate([ring[_sets(azimuth[ring], elevation[ring], count)] for ring in rings])
+
+
+def views_off_rings(
+    camera_to_world: Float[np.ndarray, "n 4 4"], count: int, *, steepest: float = 75.0
+) -> Int[np.ndarray, "m"]:
+    """Returns the views that belong to no ring; all of them where there is none.
+
+    Args:
+        camera_to_world: as for `even_sets`, which finds the same rings.
+        count: as for `even_sets`.
+        steepest: as for `even_sets`.
+    """
+    azimuth, elevation = _directions(camera_to_world)
+    around = np.flatnonzero(np.abs(elevation) <= steepest)
+    rings = _rings_of(azimuth, around, count)
+    return np.setdiff1d(np.arange(len(azimuth)), np.concatenate([np.zeros(0, int), *rings]))
+
+
+def _directions(camera_to_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns azimuths and elevations, degrees."""
+    x, y, z = np.asarray(camera_to_world, np.float64)[:, :3, 3].T
+    return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def _rings_of(azimuth: np.ndarray, around: np.ndarray, count: int) -> list[np.ndarray]:
+    return [around[run] for run in _rings(azimuth[around], max(count, _LEAST_VIEWS))]
 
 
 def _rings(azimuth: np.ndarray, least: int) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diffgs_jax.data.config import ObjectViewLimits, SceneViewLimits, ViewChoice
-from diffgs_jax.data.even_views import even_sets
+from diffgs_jax.data.even_views import even_sets, views_off_rings
 from diffgs_jax.errors import DataError
 
 _ROUNDS, _DRAWS = 8, 32
@@ -77,7 +77,7 @@ def choose_views(
     if available < needed:
         raise DataError(f"only {available} views of the {needed} a sample needs")
     if choice.kind == "even" and isinstance(limits, ObjectViewLimits):
-        return _even(camera_to_world, counts, random, choice.steepest)
+        return _even(camera_to_world, counts, random, choice)
     if choice.kind == "random" or limits == type(limits)():
         return random.choice(available, needed, replace=False)
     poses = np.asarray(camera_to_world, np.float64)
@@ -92,14 +92,47 @@ def choose_views(
     return chosen
 
 
-def _even(poses: np.ndarray, counts: ViewCounts, random: np.random.Generator, steepest: float) -> np.ndarray:
+def scoring_views(
+    camera_to_world: Float[np.ndarray, "n 4 4"], inputs: int, *, steepest: float = 75.0
+) -> tuple[Int[np.ndarray, "i"], Int[np.ndarray, "t"]]:
+    """Returns the views of an object that a model of even views is shown, and those it is asked for, when it is scored.
+
+    Shown is the first even set, so that all models see the same; asked for are the views of no ring, which no model is
+    shown, or where there is none all the views that are not shown.
+
+    Args:
+        camera_to_world: poses of all the record's views, in the object frame.
+        inputs: how many are shown.
+        steepest: as in `ViewChoice`.
+
+    Raises:
+        NoViewsWithinLimits: if there are not so many views around the object, or no other.
+    """
+    shown = _even_sets(camera_to_world, inputs, steepest)[0]
+    asked = np.setdiff1d(views_off_rings(camera_to_world, inputs, steepest=steepest), shown)
+    if not len(asked):
+        asked = np.setdiff1d(np.arange(len(camera_to_world)), shown)
+    if not len(asked):
+        raise NoViewsWithinLimits(f"all its {len(camera_to_world)} views are shown: none is left to ask for")
+    return shown, asked
+
+
+def _even(poses: np.ndarray, counts: ViewCounts, random: np.random.Generator, choice: ViewChoice) -> np.ndarray:
     inputs = counts.condition + counts.noisy
+    sets = _even_sets(poses, inputs, choice.steepest)
+    chosen = sets[random.integers(len(sets))]
+    others = np.setdiff1d(np.arange(len(poses)), chosen)
+    if choice.novel == "off_ring":
+        elsewhere = np.setdiff1d(views_off_rings(poses, inputs, steepest=choice.steepest), chosen)
+        others = elsewhere if len(elsewhere) >= counts.novel else others
+    return np.concatenate([chosen, random.choice(others, counts.novel, replace=False)])
+
+
+def _even_sets(poses: np.ndarray, inputs: int, steepest: float) -> np.ndarray:
     sets = even_sets(poses, inputs, steepest=steepest)
     if not len(sets):
         raise NoViewsWithinLimits(f"its {len(poses)} views have no {inputs} of different azimuth below {steepest}°")
-    chosen = sets[random.integers(len(sets))]
-    others = np.setdiff1d(np.arange(len(poses)), chosen)
-    return np.concatenate([chosen, random.choice(others, counts.novel, replace=False)])
+    return sets
 
 
 def _object(poses: np.ndarray, limits: ObjectViewLimits) -> tuple[_Allowed, np.ndarray]:

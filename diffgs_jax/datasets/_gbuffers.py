@@ -19,6 +19,9 @@ from diffgs_jax.geometry import Cameras
 DUPLICATES = (24, 39)
 """View 24 shows what view 0 shows, and 39 what 27 shows."""
 PUBLISHED_VIEWS = tuple(view for view in range(40) if view not in DUPLICATES)
+FRAME_KEY = "object_frame"
+"""In the first view's JSON: {"offset": [x, y, z], "scale": s} that brings the object into its frame, where it is known
+already and depth is sound; published files do not have it."""
 _FIELD_OF_VIEW = 0.69115
 _FILLED = 254
 _HALF_DIAGONAL = 0.87
@@ -59,8 +62,11 @@ def gbuffer_record(uid: str, views: Sequence[int], read: Callable[[int], GBuffer
         DataError: if a view is wrong.
     """
     poses, intrinsics, images, depths, normals = [], [], [], [], []
+    frame = None
     for view in views:
         buffer = read(view)
+        if view == views[0]:
+            frame = _known_frame(buffer.camera, f"view {view}")
         pose, focal = _camera(buffer.camera, f"view {view}")
         side = buffer.pixels.shape[0]
         unchanged = not 0 < options.size < side
@@ -69,7 +75,10 @@ def gbuffer_record(uid: str, views: Sequence[int], read: Callable[[int], GBuffer
         )
         if buffer.depth.shape != buffer.pixels.shape[:2]:
             raise DataError(f"view {view}: depth of {buffer.depth.shape}, image of {buffer.pixels.shape[:2]}")
-        depth = _clean(buffer.depth, buffer.pixels[..., 3], pose)
+        if frame is None:
+            depth = _clean(buffer.depth, buffer.pixels[..., 3], pose)
+        else:
+            depth = np.where(buffer.depth > 0, buffer.depth, np.nan).astype(np.float32)
         poses.append(pose)
         intrinsics.append([focal, focal, 0.5, 0.5])
         depths.append(shrink_map(depth, options.size))
@@ -78,9 +87,11 @@ def gbuffer_record(uid: str, views: Sequence[int], read: Callable[[int], GBuffer
             hidden = np.isnan(depth)[..., None]
             normals.append(shrink_map(np.where(hidden, np.nan, blender).astype(np.float32), options.size))
     rigid = rigid_poses(np.stack(poses), [f"view {view}" for view in views])
+    if frame is not None:  # written from a record, whose poses are kept to the last bit
+        rigid = np.stack(poses)
     cameras = Cameras(rigid.astype(np.float32), np.asarray(intrinsics, np.float32))
     depth = _stack(depths)
-    offset, scale = frame_from_depth(depth, cameras, stride=max(1, depth.shape[1] // 256))
+    offset, scale = frame or frame_from_depth(depth, cameras, stride=max(1, depth.shape[1] // 256))
     maps: dict[str, EncodedMap] = {}
     if options.maps:
         maps["depth"] = encode_depth(depth * np.float32(scale))
@@ -98,6 +109,18 @@ def _camera(camera: dict[str, Any], name: str) -> tuple[np.ndarray, float]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{name} has no camera: {error!r}") from None
     return pose, float(focal)
+
+
+def _known_frame(camera: dict[str, Any], name: str) -> tuple[np.ndarray, float] | None:
+    if camera.get(FRAME_KEY) is None:
+        return None
+    try:
+        offset, scale = np.asarray(camera[FRAME_KEY]["offset"], np.float64), float(camera[FRAME_KEY]["scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name} has an unreadable {FRAME_KEY}: {error!r}") from None
+    if offset.shape != (3,) or not np.isfinite(offset).all() or not 0 < scale < np.inf:
+        raise DataError(f"{name} has an {FRAME_KEY} that makes no sense")
+    return offset, scale
 
 
 def _clean(depth: np.ndarray, alpha: np.ndarray, pose: np.ndarray) -> np.ndarray:

@@ -6,15 +6,16 @@ import dataclasses
 import pathlib
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 from tqdm import tqdm
 
-from diffgs_jax.data.records import encode_record
+from diffgs_jax.data.records import Record, encode_record
 from diffgs_jax.data.split import TEST_PERCENT, Split, split_of
 from diffgs_jax.data.store import write_store
 from diffgs_jax.data.validation import validate_record
+from diffgs_jax.datasets.diffsplat_rows import encoded_row, write_diffsplat
 from diffgs_jax.datasets.lazy_records import LazyRecord
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import text_sha256, unfinished_folder, write_bytes
@@ -34,6 +35,8 @@ class ConversionSettings:
     """Records that are read at a time."""
     most: int = 0
     """Stop after this many records; 0 for all."""
+    layout: Literal["store", "diffsplat"] = "store"
+    """What is written: a record store, or DiffSplat's parquet rows (objects with depth and normals only)."""
 
 
 class _Finished(NamedTuple):
@@ -53,7 +56,7 @@ def convert(
     description: dict[str, Any],
     test_uids: Collection[str] | None = None,
 ) -> dict[str, str]:
-    """Reads all records, checks them and writes the record store `out`.
+    """Reads all records, checks them and writes the record store `out`, or a folder of DiffSplat's rows.
 
     Finished records are kept in a folder beside `out` until all are done; run again after an interruption with the
     same description, it goes on from there.
@@ -74,12 +77,14 @@ def convert(
     """
     if out.exists():
         raise UserError(f"{out} exists already; delete it or choose another --out")
-    kept = unfinished_folder(out, description)
+    rows = settings.layout == "diffsplat"
+    encode = encoded_row if rows else encode_record
+    kept = unfinished_folder(out, {**description, "written": "diffsplat"} if rows else description)
 
     def finish(item: LazyRecord) -> _Finished:
         split = _side(item, settings, test_uids)
         file = kept / f"{text_sha256(item.uid)[:24]}.msgpack"
-        reason = "" if file.exists() else _read_and_keep(item, file)
+        reason = "" if file.exists() else _read_and_keep(item, file, encode)
         return _Finished(item.uid, split, None if reason else file, reason)
 
     skipped: dict[str, str] = {}
@@ -113,7 +118,10 @@ def convert(
         "split": {"rule": rule, "test_percent": settings.test_percent},
         "skipped": skipped,
     }
-    write_store(out, splits, index, shard_size=settings.shard_size)
+    if rows:
+        write_diffsplat(out, splits, shard_size=settings.shard_size)
+    else:
+        write_store(out, splits, index, shard_size=settings.shard_size)
     shutil.rmtree(kept)
     return skipped
 
@@ -137,7 +145,7 @@ def _side(item: LazyRecord, settings: ConversionSettings, test_uids: Collection[
     return item.split or split_of(item.uid, settings.test_percent)
 
 
-def _read_and_keep(item: LazyRecord, file: pathlib.Path) -> str:
+def _read_and_keep(item: LazyRecord, file: pathlib.Path, encode: Callable[[Record], bytes]) -> str:
     """Writes the record's file and returns "", or returns why there is none."""
     try:
         record = item.load()
@@ -145,9 +153,10 @@ def _read_and_keep(item: LazyRecord, file: pathlib.Path) -> str:
             validate_record(record)
         except DataError as error:
             raise DataError(f"{item.place}, {error}") from None
+        encoded = encode(record)
     except (DataError, MemoryError) as error:
         return " ".join(str(error).split()) or type(error).__name__
-    content = {"license": record.license, "source": record.source, "record": encode_record(record)}
+    content = {"license": record.license, "source": record.source, "record": encoded}
     write_bytes(file, msgpack.packb(content))
     return ""
 

@@ -3,7 +3,8 @@
     {root}/*.parquet   columns: uid, {00000}.png, {00000}.json, {00000}_albedo.png, {00000}_mr.png, {00000}_nd.png, …
 
 `_nd.png` has 16 bits a channel: normal · 0.5 + 0.5 in RGB, planar depth / 5 in A. Views, cameras and axes are
-G-Objaverse's. Some rows lack some of the 40 views (null): the others make the record.
+G-Objaverse's. Some rows lack some of the 40 views (null): the others make the record. Rows of `write_diffsplat` have
+their captions, credits and sides of the split too.
 
 Source: the loader of DiffSplat (Lin et al. 2025).
 """
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from diffgs_jax.data.records import Record
-from diffgs_jax.datasets._files import image_size, parse_json
+from diffgs_jax.data.split import Split
+from diffgs_jax.datasets._files import image_size, parse_json, split_of_folder
 from diffgs_jax.datasets._gbuffers import DUPLICATES, GBuffer, gbuffer_record
 from diffgs_jax.datasets._images import decode_pixels
+from diffgs_jax.datasets.diffsplat_rows import CREDITS, DEPTH_RANGE, FILES
 from diffgs_jax.datasets.lazy_records import LazyRecord, LazyRecords, bad_record
 from diffgs_jax.datasets.opencv import opencv
 from diffgs_jax.datasets.options import SourceOptions
@@ -27,7 +30,6 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import checked_path, one_line, open_regular, shown_size
 
 SOURCE = "G-Objaverse, packed by DiffSplat (github.com/chenguolin/DiffSplat)"
-_DEPTH_RANGE = 5.0
 _LEAST_UNPACKED = 2**28  # bytes that a column may unpack to, however small it is
 _RATIO = 4  # bytes that each byte of a larger one may unpack to
 
@@ -53,7 +55,7 @@ def read_diffsplat(path: pathlib.Path, options: SourceOptions | None = None) -> 
 
 
 def _items(parquet: Any, file: pathlib.Path, options: SourceOptions) -> Iterator[LazyRecord]:
-    row = 0
+    row, side = 0, _side(file.stem)
     try:
         with open_regular(file, unreadable=DataError):  # pyarrow would wait for a pipe
             table = parquet.ParquetFile(file)
@@ -62,10 +64,17 @@ def _items(parquet: Any, file: pathlib.Path, options: SourceOptions) -> Iterator
             for values in batch.to_pylist():
                 name = values.get("uid") or f"{file.stem}/{row}"
                 uid = name.decode() if isinstance(name, bytes) else str(name)
-                yield LazyRecord(uid, f"{file}, row {row}", functools.partial(_read_row, uid, values, options))
+                read = functools.partial(_read_row, uid, values, options)
+                yield LazyRecord(uid, f"{file}, row {row}", read, side)
                 row += 1
     except Exception as error:  # pyarrow's readers raise many kinds
         yield bad_record("?", f"{file}, row {row}", f"the file cannot be read: {one_line(error)}")
+
+
+def _side(stem: str) -> Split | None:
+    """Returns the side of the split that `write_diffsplat` put into a file's name; published names say nothing."""
+    first, _, rest = stem.partition("-")
+    return split_of_folder(rest.partition("-")[0]) if first == FILES else None
 
 
 def _refuse_bombs(metadata: Any) -> None:
@@ -98,9 +107,11 @@ def _read_row(uid: str, values: dict[str, Any], options: SourceOptions) -> Recor
         if pixels.shape[0] != pixels.shape[1] or pixels.shape[2] != 4:
             raise DataError(f"{stem}.png has the shape {pixels.shape}; it must be square with alpha")
         values = _decode_sixteen_bits(column(f"{stem}_nd.png"), f"{stem}_nd.png")
-        return GBuffer(encoded, pixels, camera, values[..., 3] * _DEPTH_RANGE, values[..., :3] * 2 - 1)
+        return GBuffer(encoded, pixels, camera, values[..., 3] * DEPTH_RANGE, values[..., :3] * 2 - 1)
 
-    return gbuffer_record(uid, views, view, options)._replace(source=SOURCE, license="as Objaverse (ODC-By-1.0)")
+    about: dict[str, Any] = {"source": SOURCE, "license": "as Objaverse (ODC-By-1.0)"}
+    about |= {name: str(values[name]) for name in CREDITS if values.get(name)}
+    return gbuffer_record(uid, views, view, options)._replace(**about)
 
 
 def _decode_sixteen_bits(data: bytes, name: str) -> np.ndarray:

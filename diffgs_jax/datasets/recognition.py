@@ -14,10 +14,11 @@ from diffgs_jax.datasets.lazy_records import LazyRecords
 from diffgs_jax.datasets.mvimgnet import read_mvimgnet
 from diffgs_jax.datasets.options import SourceOptions
 from diffgs_jax.datasets.realestate10k import read_realestate10k
+from diffgs_jax.datasets.stores import read_store
 from diffgs_jax.datasets.transforms_json import read_transforms
 from diffgs_jax.files import checked_path
 
-SourceName = Literal["gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json"]
+SourceName = Literal["gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json", "store"]
 _DEEPEST = 5
 _MOST_ENTRIES = 1000
 _MOST_FOLDERS = 6
@@ -47,6 +48,8 @@ def open_source(name: SourceName, path: pathlib.Path, options: SourceOptions | N
             return read_dl3dv(path, options)
         case "transforms_json":
             return read_transforms(path, options)
+        case "store":
+            return read_store(path, options)
 
 
 def recognise_source(path: pathlib.Path) -> SourceName | None:
@@ -58,6 +61,8 @@ def recognise_source(path: pathlib.Path) -> SourceName | None:
     def any_is(pattern: str) -> bool:
         return any(re.search(pattern, name) for name in names)
 
+    if any_is(r"^index\.json$") and any_is(r"^[^/]*\.arrayrecord$"):
+        return "store"
     if any_is(r"(^|/)(\d{5})/\2(\.json|_nd\.exr)$") or any_is(r"\.tar$"):
         return "gobjaverse"
     if any_is(r"\.parquet$"):

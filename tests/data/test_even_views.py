@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from diffgs_jax.data import ObjectViewLimits, SceneViewLimits, ViewChoice, ViewCounts, choose_views
+from diffgs_jax.data import ObjectViewLimits, SceneViewLimits, ViewChoice, ViewCounts, choose_views, scoring_views
 from diffgs_jax.data.even_views import even_sets
 from diffgs_jax.data.view_selection import NoViewsWithinLimits
 from diffgs_jax.geometry import look_at, spherical_position
 
 EVEN = ViewChoice("even")
+OFF_RING = ViewChoice("even", novel="off_ring")
 
 
 def poses_at(azimuths, elevations, distances=2.0):
@@ -108,6 +109,40 @@ def test_inputs_are_even_and_targets_random_among_all_others():
     assert (targets > 0).all() and (starts[[*range(24), *range(26, 38)]] > 0).all() and not starts[24:26].any()
     # Two of three begin in the ring of 24, as published.
     assert abs(starts[:24].sum() / 1500 - 2 / 3) < 4 * np.sqrt(2 / 9 / 1500)
+
+
+def rendered(seed=0):
+    """What prepared stores hold: a ring of 24 views, then 16 views from anywhere."""
+    random = np.random.default_rng(seed)
+    azimuths = [*(np.arange(24) * 15.0), *random.uniform(0, 360, 16)]
+    return poses_at(azimuths, [*np.full(24, 12.0), *random.uniform(-10, 60, 16)])
+
+
+def test_targets_off_the_ring_are_the_random_views_alone():
+    poses, asked = rendered(), np.zeros(40, int)
+    for seed in range(200):
+        chosen = choose_views(poses, ViewCounts(1, 3, 5), ObjectViewLimits(), np.random.default_rng(seed), OFF_RING)
+        assert sorted((chosen[:4] - chosen[0]) % 24) == [0, 6, 12, 18] and len(set(chosen.tolist())) == 9
+        asked[chosen[4:]] += 1
+    assert (asked[24:] > 0).all() and not asked[:24].any()
+    # There are 16 of them; who asks for more gets any.
+    many = choose_views(poses, ViewCounts(1, 3, 17), ObjectViewLimits(), np.random.default_rng(0), OFF_RING)
+    assert len(set(many.tolist())) == 21
+
+
+def test_scores_show_the_same_even_views_and_ask_for_the_random_ones():
+    for seed in range(20):
+        shown, asked = scoring_views(rendered(seed), 4)
+        assert shown.tolist() == [0, 6, 12, 18] and asked.tolist() == list(range(24, 40))
+    shown, asked = scoring_views(gobjaverse(), 4)
+    assert shown.tolist() == [0, 6, 12, 18] and asked.tolist() == [24, 25]  # from above and below: all that is no ring
+    alone, rest = scoring_views(rendered()[:24], 4)
+    assert alone.tolist() == [0, 6, 12, 18] and sorted([*alone, *rest]) == list(range(24))
+    scattered = rendered()[24:]
+    shown, asked = scoring_views(scattered, 4)
+    assert sorted([*shown, *asked]) == list(range(16))
+    with pytest.raises(NoViewsWithinLimits, match="none is left"):
+        scoring_views(rendered()[[0, 6, 12, 18]], 4)
 
 
 def test_too_few_views_around_are_told():

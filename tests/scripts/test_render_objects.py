@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffgs_jax.data import load_views, open_store
+from diffgs_jax.data import load_views, open_store, scoring_views
 from diffgs_jax.data.maps import decode_depth, decode_normals
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.synthesis.meshes.dataset import MeshSource, RenderSettings, Workforce, render_dataset
+from diffgs_jax.synthesis.meshes.dataset import WITH_RINGS, MeshSource, RenderSettings, Workforce, render_dataset
 from diffgs_jax.synthesis.meshes.objects import render_object
 from diffgs_jax.synthesis.meshes.rendering import MeshRenderer
 
@@ -166,4 +167,35 @@ def test_a_view_of_nothing_is_replaced(tmp_path):
             RenderSettings(size=32, views=4, elevation_range=(-0.0, 0.0)),
             renderer,
         )
+    renderer.close()
+
+
+def test_a_ring_at_an_elevation_of_the_objects_own_and_random_views(tmp_path):
+    write_meshes(tmp_path / "meshes", count=2)
+    settings = dataclasses.replace(WITH_RINGS, size=8)
+    renderer, elevations = MeshRenderer(8), []
+    for number in range(2):
+        source = MeshSource(f"box{number}", tmp_path / "meshes" / f"box{number}.ply")
+        record, _ = render_object(source, settings, renderer)
+        x, y, z = record.cameras.camera_to_world[:, :3, 3].astype(float).T
+        azimuth, elevation = np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arctan2(z, np.hypot(x, y)))
+        np.testing.assert_allclose(azimuth[:24], np.arange(24) * 15.0, atol=1e-3)
+        np.testing.assert_allclose(elevation[:24], elevation[0], atol=1e-3)
+        elevations.append(elevation[0])
+        shown, asked = scoring_views(record.cameras.camera_to_world, 4)
+        assert shown.tolist() == [0, 6, 12, 18] and asked.tolist() == list(range(24, 40))
+        plain, _ = render_object(source, RenderSettings(size=8, views=16), renderer)
+        assert plain.images == record.images[24:]  # the random views are those of the object alone
+    assert 0 <= min(elevations) < max(elevations) <= 30
+    both = dataclasses.replace(settings, rings=(20.0,))
+    with pytest.raises(UserError, match="give one of them"):
+        render_dataset([MeshSource("a", tmp_path)], tmp_path / "out", both, description={})
+    # A sheet that lies flat is not seen from its own height; its ring is another one then, as a whole.
+    trimesh.creation.box([1.0, 1e-4, 1.0]).export(tmp_path / "sheet.ply")
+    low = dataclasses.replace(settings, ring_elevations=(-0.5, 20.0), views=0, maps=())
+    for uid in ("a", "b", "c", "d"):
+        record, _ = render_object(MeshSource(uid, tmp_path / "sheet.ply"), low, renderer)
+        heights = record.cameras.camera_to_world[:, 2, 3]
+        np.testing.assert_allclose(heights, heights[0], atol=1e-5)
+        assert load_views(record, 8)[1].mean(axis=(1, 2)).min() >= 4e-4
     renderer.close()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diffgs_jax.synthesis.meshes.objects import MeshSource, RenderSettings, render_object
-from diffgs_jax.synthesis.meshes.viewpoints import ring_viewpoints
+from diffgs_jax.synthesis.meshes.viewpoints import own_elevation, ring_viewpoints
 
 
 def test_rings_are_where_they_are_asked_for():
@@ -40,3 +40,9 @@ def test_a_ring_is_kept_even_where_a_view_shows_nothing(tmp_path):
     record, _ = render_object(MeshSource("mesh", tmp_path / "mesh.obj"), settings, renderer)
     assert len(renderer.asked) == 1 and len(record.images) == 3
     np.testing.assert_array_equal(record.cameras.camera_to_world, ring_viewpoints((20.0,), 3).camera_to_world)
+
+
+def test_elevations_of_their_own_fill_the_range_and_stay():
+    drawn = np.asarray([own_elevation(f"object/{number}", (0.0, 30.0)) for number in range(300)])
+    assert 0 <= drawn.min() < 2 and 28 < drawn.max() <= 30 and abs(drawn.mean() - 15) < 4 * 30 / np.sqrt(12 * 300)
+    assert own_elevation("object/7", (0.0, 30.0)) == drawn[7] != own_elevation("object/7", (0.0, 30.0), seed=1)

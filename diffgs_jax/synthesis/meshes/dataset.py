@@ -12,15 +12,15 @@ import msgpack
 from diffgs_jax.data.split import split_of
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import unfinished_folder
+from diffgs_jax.files import text_sha256, unfinished_folder
 from diffgs_jax.synthesis.meshes import blender, light
 from diffgs_jax.synthesis.meshes.engines import Renderer, engine_name, open_engine
-from diffgs_jax.synthesis.meshes.objects import MeshSource, RenderSettings, render_source
+from diffgs_jax.synthesis.meshes.objects import WITH_RINGS, MeshSource, RenderSettings, render_source
 from diffgs_jax.synthesis.meshes.rendering import SUPERSAMPLING
 from diffgs_jax.synthesis.meshes.sheet import write_store_sheet
 from diffgs_jax.synthesis.meshes.workers import kept_file, work_through
 
-__all__ = ["MeshSource", "RenderSettings", "Workforce", "parse_shard", "render_dataset"]
+__all__ = ["WITH_RINGS", "MeshSource", "RenderSettings", "Workforce", "parse_shard", "render_dataset"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def render_dataset(
         The uids that were left out, with the reason.
 
     Raises:
-        UserError: if `out` exists, two meshes share a uid, or there is no renderer.
+        UserError: if `out` exists, two meshes share a uid, the settings contradict each other, or there is no renderer.
         DataError: if no mesh could be rendered.
     """
     workforce = workforce or Workforce()
@@ -75,16 +75,20 @@ def render_dataset(
     sources = sorted(sources, key=lambda source: source.uid)
     if len({source.uid for source in sources}) != len(sources):
         raise UserError("two of the meshes have the same uid")
+    if settings.rings and settings.ring_views:
+        raise UserError("--rings are at given elevations, --ring-views at each object's own: give one of them")
     number, count = parse_shard(workforce.shard)
     # Opened here too, because it says at once if nothing can be rendered.
     engine = open_engine(settings.engine, settings.size, samples=settings.samples, blender=workforce.blender)
     described = {"renderer": _renderer_description(settings, engine), **description}
     engine.close()
     kept = unfinished_folder(out, described)
+    # In an order that names do not decide, so that what is finished early is a fair sample of all.
+    mixed = sorted(sources, key=lambda source: text_sha256(source.uid))
     threads = 1 if workforce.workers > 1 or workforce.ray else 0
     make = functools.partial(render_source, settings=settings, blender=workforce.blender, threads=threads)
     skipped = work_through(
-        sources[number::count],
+        mixed[number::count],
         make,
         kept,
         workers=workforce.workers,

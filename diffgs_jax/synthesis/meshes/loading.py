@@ -4,6 +4,7 @@ All but glTF needs `trimesh` (`pip install diffgs_jax[data]`), which is imported
 """
 
 import pathlib
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -65,6 +66,7 @@ def load_mesh(
     *,
     up: Literal["y", "z"] = "y",
     rotation: Float[np.ndarray, "3 3"] | None = None,
+    read: Callable[[pathlib.Path], list[MeshFilePart]] = read_parts,
 ) -> list[MeshPart]:
     """Reads a mesh file (GLB, glTF, OBJ, PLY, STL, OFF) and brings it into the object frame.
 
@@ -74,12 +76,13 @@ def load_mesh(
         path: the file; materials and textures are looked for where it says.
         up: the file's vertical axis.
         rotation: applied first, in the file's axes.
+        read: reads it, where it is of a game or program of its own.
 
     Raises:
         DataError: if the file cannot be read or holds no visible triangle.
         UserError: if trimesh is needed and not installed, or the suffix is none of a mesh.
     """
-    parts = [part for part in map(_soup, read_parts(path)) if part is not None]
+    parts = [part for part in map(_soup, read(path)) if part is not None]
     if not parts:
         raise DataError(f"{path} holds no visible triangle")
     turn = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)

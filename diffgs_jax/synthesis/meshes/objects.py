@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import msgpack
@@ -15,9 +16,10 @@ from diffgs_jax.data.records import EncodedMap, Record, encode_record
 from diffgs_jax.data.split import TEST_PERCENT, geometry_hash
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Cameras
+from diffgs_jax.meshing import MeshFilePart, read_parts
 from diffgs_jax.synthesis.meshes.engines import Engine, Renderer, open_engine
 from diffgs_jax.synthesis.meshes.loading import load_mesh, triangles
-from diffgs_jax.synthesis.meshes.viewpoints import random_viewpoints, ring_viewpoints
+from diffgs_jax.synthesis.meshes.viewpoints import own_elevation, random_viewpoints, ring_viewpoints
 
 MapName = Literal["depth", "normals"]
 _LEAST_COVERAGE = 5e-4
@@ -37,6 +39,7 @@ class MeshSource(NamedTuple):
         creator: whom to credit.
         license: SPDX name.
         source: where it came from.
+        read: reads the file; a function that can be pickled.
     """
 
     uid: str
@@ -47,6 +50,7 @@ class MeshSource(NamedTuple):
     creator: str = ""
     license: str = ""
     source: str = ""
+    read: Callable[[pathlib.Path], list[MeshFilePart]] = read_parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,11 @@ class RenderSettings:
     rings: tuple[float, ...] = ()
     """Elevations, degrees, of rings of evenly spaced viewpoints, the first of each at azimuth 0: what published
     evaluations ask for. Random viewpoints by default."""
+    ring_views: int = 0
+    """Viewpoints of one ring at an elevation of the object's own, the first at azimuth 0; they come before the random
+    ones. 24 of them and 16 random ones are what models of four even views learn from."""
+    ring_elevations: tuple[float, float] = (0.0, 30.0)
+    """Lowest and highest elevation of such a ring, degrees; uniform between."""
     seed: int = 0
     """Another seed gives other viewpoints."""
     elevation_range: tuple[float, float] = (-10.0, 60.0)
@@ -86,22 +95,28 @@ class RenderSettings:
     """Records in a shard."""
 
 
+WITH_RINGS = RenderSettings(maps=("depth", "normals"), views=16, ring_views=24)
+"""What models of four even views learn from and are scored on: the ring's are shown, the random ones asked for."""
+
+
 def render_object(source: MeshSource, settings: RenderSettings, renderer: Renderer) -> tuple[Record, str]:
     """Returns an object's record and the hash of its shape.
 
-    A viewpoint that hardly sees the object, such as a flat one's edge, is replaced by another one.
+    A viewpoint that hardly sees the object, such as a flat one's edge, is replaced by another one; if it belongs to the
+    object's own ring, so is the whole ring.
 
     Raises:
         DataError: if the mesh cannot be read or shows nothing.
     """
-    parts = load_mesh(source.path, up=settings.up, rotation=source.rotation)
-    cameras = _viewpoints(source.uid, settings, settings.seed)
+    parts = load_mesh(source.path, up=settings.up, rotation=source.rotation, read=source.read)
+    cameras = _viewpoints(source.uid, settings)
     pictures = renderer.render(parts, cameras)
     for redraw in range(1, _MOST_REDRAWS + 1):
         empty = pictures[..., 3].mean(axis=(1, 2)) < 255 * _LEAST_COVERAGE
         if not empty.any() or (settings.rings and not empty.all()):  # a ring is what was asked for, whatever it shows
             break
-        others = _viewpoints(f"{source.uid}/redraw {redraw}", settings, settings.seed)
+        empty[: settings.ring_views] |= empty[: settings.ring_views].any()
+        others = _viewpoints(f"{source.uid}/redraw {redraw}", settings)
         cameras = Cameras(*(np.where(_like(empty, old), new, old) for old, new in zip(cameras, others, strict=True)))
         chosen = Cameras(cameras.camera_to_world[empty], cameras.intrinsics[empty])
         pictures = pictures.copy()
@@ -135,17 +150,21 @@ def _renderer(process: int, engine: Engine, size: int, samples: int, blender: st
     return open_engine(engine, size, samples=samples, blender=blender, threads=threads)
 
 
-def _viewpoints(name: str, settings: RenderSettings, seed: int) -> Cameras:
+def _viewpoints(name: str, settings: RenderSettings) -> Cameras:
+    distances, fov, seed = settings.distance_range, settings.fov, settings.seed
     if settings.rings:
-        return ring_viewpoints(settings.rings, settings.views, distance=settings.distance_range[0], fov=settings.fov)
-    return random_viewpoints(
+        return ring_viewpoints(settings.rings, settings.views, distance=distances[0], fov=fov)
+    elevation = own_elevation(name, settings.ring_elevations, seed=seed)
+    ring = ring_viewpoints([elevation], settings.ring_views, distance=distances[0], fov=fov)
+    others = random_viewpoints(
         name,
         settings.views,
         seed=seed,
         elevation_range=settings.elevation_range,
-        distance_range=settings.distance_range,
-        fov=settings.fov,
+        distance_range=distances,
+        fov=fov,
     )
+    return Cameras(*(np.concatenate(arrays) for arrays in zip(ring, others, strict=True)))
 
 
 def _like(flags: np.ndarray, array: Any) -> np.ndarray:

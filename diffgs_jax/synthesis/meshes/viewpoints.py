@@ -29,13 +29,23 @@ def random_viewpoints(
         distance_range: nearest and farthest, object-frame units; uniform between.
         fov: field of view, degrees.
     """
-    digest = hashlib.sha256(f"{seed}/{uid}".encode()).digest()
-    random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    random = _random_of(f"{seed}/{uid}")
     azimuth = random.uniform(0.0, 2 * np.pi, views)
     elevation = np.arcsin(random.uniform(*np.sin(np.radians(elevation_range)), views))
     distance = random.uniform(*distance_range, views)
     pose = look_at(spherical_position(azimuth, elevation, distance))
     return Cameras(pose, np.tile(intrinsics_from_fov(fov), (views, 1)))
+
+
+def own_elevation(uid: str, elevation_range: tuple[float, float], *, seed: int = 0) -> float:
+    """Returns the elevation of an object's ring, degrees, uniform within the range.
+
+    Args:
+        uid: the object's name; with `seed` it decides the elevation.
+        elevation_range: lowest and highest, degrees.
+        seed: another seed gives another elevation.
+    """
+    return float(_random_of(f"{seed}/{uid}/ring").uniform(*elevation_range))
 
 
 def ring_viewpoints(elevations: Sequence[float], views: int, *, distance: float = 2.7, fov: float = 50.0) -> Cameras:
@@ -51,3 +61,8 @@ def ring_viewpoints(elevations: Sequence[float], views: int, *, distance: float 
     elevation = np.repeat(np.radians(np.asarray(elevations, np.float64)), views)
     pose = look_at(spherical_position(azimuth, elevation, np.full(len(azimuth), distance)))
     return Cameras(pose, np.tile(intrinsics_from_fov(fov), (len(azimuth), 1)))
+
+
+def _random_of(name: str) -> np.random.Generator:
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
