@@ -1,9 +1,13 @@
-"""Fits Gaussians to images: `python -m diffgs_jax.optimize fit --data DATA --out DIR`.
+"""Makes Gaussians by optimization: `python -m diffgs_jax.optimize fit|refine|distil --out DIR`.
+
+    fit     --data DATA                     posed images to a splat
+    refine  --start SPLAT [--image IMAGE]   a splat that another command made, closer to what it was made of
+    distil  [--image IMAGE | --labels 3]    fog to a splat, by models that were trained before
 
 DATA is a `transforms.json` (or its folder), a COLMAP folder, or a record store with `--record NAME`. The folder
-receives `gaussians.ply`, `views.png` (images that were held out, above what the splat shows there), `previews/` on
-the way, and `fit.json`: options, scores of the held-out images, times. Killed at any moment and given the same
-command again, it goes on from where it was saved last, to the same splat. `fit --help` lists every option.
+receives `gaussians.ply`, images of it, `previews/` on the way, and `fit.json`, `refine.json` or `distil.json`: options,
+scores, times. Killed at any moment and given the same command again, it goes on from where it was saved last, to the
+same splat. `fit --help`, `refine --help` and `distil --help` list every option.
 """
 
 import sys
@@ -15,21 +19,27 @@ from diffgs_jax.errors import UserError, report_errors
 if TYPE_CHECKING:
     from diffgs_jax.commands.fit_options import FitOptions
 
-_USAGE = "usage: python -m diffgs_jax.optimize fit --data DATA --out DIR [--option value …]; fit --help lists them"
+_PROG = "python -m diffgs_jax.optimize"
+_USAGE = f"usage: {_PROG} fit|refine|distil --out DIR [--option value …]; fit --help lists the options of fit"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     with report_errors():
         words = sys.argv[1:] if arguments is None else arguments
-        if words[:1] in (["--help"], ["-h"]):
+        mode, rest = (words[0] if words else ""), words[1:]
+        if mode in ("--help", "-h"):
             print(__doc__)
             return
-        if words[:1] != ["fit"]:
-            raise UserError(_USAGE)
-        from diffgs_jax.commands.fit_options import FitOptions
+        prog = f"{_PROG} {mode}"
+        if mode == "fit":
+            from diffgs_jax.commands.fit_options import FitOptions
 
-        run(parse_options(FitOptions, words[1:], prog="python -m diffgs_jax.optimize fit").checked())
+            run(parse_options(FitOptions, rest, prog=prog).checked())
+        elif mode in ("refine", "distil"):
+            _guide(mode, rest, prog)
+        else:
+            raise UserError(_USAGE)
 
 
 def run(options: "FitOptions") -> None:
@@ -60,6 +70,25 @@ def run(options: "FitOptions") -> None:
         f"{done.seconds:.0f} s: {', '.join(str(options.out / f'gaussians.{kind}') for kind in options.formats)}",
         flush=True,
     )
+
+
+def _guide(mode: str, words: list[str], prog: str) -> None:
+    """Refines or distils, and says what came of it."""
+    from diffgs_jax.commands.guided_options import DistilOptions, RefineOptions
+
+    refining = mode == "refine"
+    options = parse_options(RefineOptions if refining else DistilOptions, words, prog=prog).checked()
+    from diffgs_jax.commands.guided_run import distil, refine
+    from diffgs_jax.inference import use_compile_cache
+
+    use_compile_cache()
+    done = refine(options) if isinstance(options, RefineOptions) else distil(options)
+    scores = done.get("scores", {})
+    measure = "bbox_psnr" if "bbox_psnr" in scores.get("after", {}).get("fitted", {}) else "psnr"
+    told = [f"{scores[when]['fitted'][measure]:.2f} dB" for when in ("before", "after") if when in scores]
+    on_given = f", {measure} on given images {' to '.join(told)}" if told else ""
+    files = ", ".join(str(options.out / f"gaussians.{kind}") for kind in options.formats)
+    print(f"{done['gaussians']} Gaussians{on_given}, {done['seconds']:.0f} s: {files}", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def read_inputs(options: FitOptions) -> FitInputs:
     count = len(record.images)
     if count < 2:
         raise DataError(
-            f"{options.data}, record {record.uid}: one image does not say how deep things are; a fit needs two"
+            f"{options.data}, record {record.uid}: one image does not say how deep things are: a fit "
+            "needs two, and optimize distil takes one beside a trained model"
         )
     images = decode_images(record, options.resolution, options.memory)
     held_out = spread(count, min(options.held_out, count // 4))

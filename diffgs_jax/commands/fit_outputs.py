@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,36 +12,18 @@ from jaxtyping import Array, Float
 from diffgs_jax import evaluation
 from diffgs_jax.commands.fit_inputs import FitInputs
 from diffgs_jax.commands.fit_options import FitOptions
+from diffgs_jax.commands.optimization_run import OptimizedSplat
 from diffgs_jax.commands.sample_record import made_with
 from diffgs_jax.data.images import composite
 from diffgs_jax.files import filled_folder, write_json
-from diffgs_jax.geometry import Cameras, Gaussians
+from diffgs_jax.geometry import DILATION, Cameras, Gaussians
 from diffgs_jax.interop import tile_images, write_gaussians, write_image
 from diffgs_jax.rasterizer import render
-
-
-class FittedSplat(NamedTuple):
-    """What a fit came to.
-
-    Attributes:
-        gaussians: `[m]`, numpy.
-        slots: all slots, used or not, whose number is the capacity: what compiled programs render.
-        seconds: of the fit in all its runs.
-        processor_seconds: the same as the processor counts them.
-        full_at: the step at which all slots were used; None if that never was.
-    """
-
-    gaussians: Gaussians
-    slots: Gaussians
-    seconds: float
-    processor_seconds: float
-    full_at: int | None
-
 
 _VERSION = 1
 
 
-def score(gaussians: Gaussians, inputs: FitInputs) -> dict[str, Any]:
+def score(gaussians: Gaussians, inputs: FitInputs, dilation: float = DILATION) -> dict[str, Any]:
     """Returns how close the splat comes to the images, on white: means, and of held-out images each one's.
 
     Objects are scored by `evaluation.score_views` with their alpha, so on their bounding boxes too; scenes without.
@@ -51,7 +33,7 @@ def score(gaussians: Gaussians, inputs: FitInputs) -> dict[str, Any]:
     for name, images in parts.items():
         if images is None:
             continue
-        image, alpha = _render(gaussians, images.cameras, images.side)
+        image, alpha = render_images(gaussians, images.cameras, images.side, dilation)
         target, target_alpha = composite(np.asarray(images.pixels), 1.0)
         known = target_alpha if inputs.is_object else None
         each = [
@@ -69,12 +51,12 @@ def draw_views(gaussians: Gaussians, inputs: FitInputs, most: int = 8) -> Float[
     images = inputs.fitted if inputs.held_out is None else inputs.held_out
     shown = evaluation.spread(len(images.pixels), most)
     cameras = Cameras(*(np.asarray(leaf)[shown] for leaf in images.cameras))
-    image, _ = _render(gaussians, cameras, images.side)
+    image, _ = render_images(gaussians, cameras, images.side)
     target, _ = composite(np.asarray(images.pixels)[shown], 1.0)
     return tile_images(np.stack([target, image]))
 
 
-def write_outputs(options: FitOptions, inputs: FitInputs, done: FittedSplat, scores: dict[str, Any]) -> None:
+def write_outputs(options: FitOptions, inputs: FitInputs, done: OptimizedSplat, scores: dict[str, Any]) -> None:
     """Fills the folder, with all files or none.
 
     Raises:
@@ -109,21 +91,29 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | dict | list | tuple | None) else str(value)
 
 
-def _render(
-    gaussians: Gaussians, cameras: Cameras, side: int
+def render_images(
+    gaussians: Gaussians, cameras: Cameras, side: int, dilation: float = DILATION
 ) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n s s"]]:
+    """Returns what cameras `[n]` see on white, and coverage.
+
+    Args:
+        gaussians: `[m]`.
+        cameras: `[n]`.
+        side: height and width, pixels.
+        dilation: of `render`, square pixels.
+    """
     # One at a time: memory does not grow with their number, and one program serves any number of them.
     seen = [
-        _rendered(gaussians, Cameras(*(jnp.asarray(leaf[view]) for leaf in cameras)), side)
+        _rendered(gaussians, Cameras(*(jnp.asarray(leaf[view]) for leaf in cameras)), side, dilation)
         for view in range(len(cameras.intrinsics))
     ]
     images, alphas = zip(*seen, strict=True)
     return np.stack(images), np.stack(alphas)
 
 
-@functools.partial(jax.jit, static_argnames="side")
-def _rendered(gaussians: Gaussians, camera: Cameras, side: int) -> tuple[Array, Array]:
-    seen = render(gaussians, camera, height=side, width=side)
+@functools.partial(jax.jit, static_argnames=("side", "dilation"))
+def _rendered(gaussians: Gaussians, camera: Cameras, side: int, dilation: float) -> tuple[Array, Array]:
+    seen = render(gaussians, camera, height=side, width=side, dilation=dilation)
     return jnp.clip(seen.image, 0, 1), seen.alpha
 
 

@@ -156,6 +156,21 @@ def to_epsilon(
             return noise if schedule.is_flow else noise / (alpha + sigma)
 
 
+def to_score(
+    schedule: Schedule, x0: Float[Array, "*shape"], x_t: Float[Array, "*shape"], t: Num[Array, "..."]
+) -> Float[Array, "*shape"]:
+    """Returns ∇ log p(x_t), the score that a predicted clean array implies: −ε̂ / σ (Tweedie; Song et al. 2021).
+
+    Args:
+        schedule: of which `t` are steps or timesteps.
+        x0: E[x_0 | x_t], as a denoiser predicts it.
+        x_t: the noisy array.
+        t: with the leading axes of `x_t`.
+    """
+    alpha, sigma = alpha_and_sigma(schedule, t, x_t)
+    return (alpha * x0 - x_t) / sigma**2
+
+
 def from_x0(
     schedule: Schedule,
     kind: PredictionType,

@@ -31,8 +31,14 @@ def check_options(
         raise UserError("this model needs an image: give one with --image")
     if has_image and "object" not in requirements.domains:
         raise UserError("this model knows scenes only, and an image of an object is asked for")
-    if inputs.label is not None and not requirements.labels:
+    if inputs.label is not None and not requirements.labels and sampling.classifier is None:
         raise UserError("this model knows no classes: leave --label out")
+    if sampling.classifier is not None and inputs.label is None:
+        raise UserError("a classifier pushes towards a class: name one with --label")
+    if sampling.classifier is not None and requirements.makes != "images":
+        raise UserError("a classifier guides models of images only: leave --classifier out")
+    if not math.isfinite(sampling.classifier_scale):
+        raise UserError(f"--classifier-scale is a finite number, not {sampling.classifier_scale}")
     if not 0 <= sampling.seed < 2**32:
         raise UserError(f"the seed must be from 0 to {2**32 - 1}, not {sampling.seed}")
     if inputs.elevation is not None and not -90 <= inputs.elevation <= 90:

@@ -24,6 +24,11 @@ class SamplingOptions:
     """Classifier-free guidance: 1 is none, above it the condition counts for more than it does by itself, 0 is the
     model without it. One number, or one for each generated view. Only for models trained with condition dropout, as the
     bundled one was; takes twice the time."""
+    classifier: pathlib.Path | None = None
+    """Folder of a trained classifier of noisy images that pushes towards `label` (classifier guidance), for models of
+    images; they need not know classes themselves."""
+    classifier_scale: float = 1.0
+    """How hard it pushes; 1 is what probability says, more is surer and less varied."""
     views: int | None = None
     """Views to generate, evenly around the object; more make more Gaussians. By default those the model was trained
     with, 3."""

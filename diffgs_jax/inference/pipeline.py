@@ -31,7 +31,19 @@ from diffgs_jax.inference.conditions import PosedImages, read_posed_images, show
 from diffgs_jax.inference.filtering import filtered
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
-from diffgs_jax.models import Diffuses, Frozen, Generated, Progress, Renders, Request, Requirements, Sampling, family
+from diffgs_jax.models import (
+    Classifier,
+    Diffuses,
+    Frozen,
+    Generated,
+    Guides,
+    Progress,
+    Renders,
+    Request,
+    Requirements,
+    Sampling,
+    family,
+)
 from diffgs_jax.rasterizer import Backend, check_backend, describe_backend
 
 BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
@@ -153,6 +165,7 @@ class Pipeline:
         settings = Sampling(
             self.sampler(sampling),
             guidance=guidance_factors(sampling.guidance, self.requirements, given, generated),
+            classifier=self.classifier(sampling),
             stride=1 if watch or often else None,
             watch=watch,
             views_at_once=self.views_at_once,
@@ -185,7 +198,7 @@ class Pipeline:
         if self.requirements.cameras:
             cameras = repeated(denoised_cameras(self._rig(sampling.views)))
         labels = None
-        if self.requirements.labels:
+        if self.requirements.labels or sampling.classifier is not None:
             labels = np.full(count, -1 if inputs.label is None else inputs.label, np.int32)
         return Request(self.config.data.resolution, domain, condition, cameras, labels=labels)
 
@@ -209,6 +222,7 @@ class Pipeline:
             generated=len(self._rig(sampling.views).azimuths),
         )
         self.sampler(sampling)
+        self.classifier(sampling)
 
     @property
     def sampler_kinds(self) -> tuple[SamplerKind, ...]:
@@ -232,6 +246,29 @@ class Pipeline:
             module.schedule(self.config.model),
             usual.sampler if sampling.sampler is None else sampling.sampler,
             usual.steps if sampling.steps is None else sampling.steps,
+        )
+
+    def classifier(self, sampling: SamplingOptions) -> Classifier | None:
+        """Returns the classifier that guides; None where none is asked for.
+
+        Raises:
+            UserError: if it is none, or of other images, noise or classes.
+            DataError: if it cannot be read.
+        """
+        if sampling.classifier is None:
+            return None
+        other, module = _classifier(sampling.classifier), family(self.config.model)
+        judge = family(other.config.model)
+        if not isinstance(judge, Guides) or not isinstance(module, Diffuses):
+            raise UserError(f"{sampling.classifier} is no classifier that could guide this model")
+        sides = other.config.data.resolution, self.config.data.resolution
+        if sides[0] != sides[1]:
+            raise UserError(f"{sampling.classifier} knows images of {sides[0]} pixels, and this model of {sides[1]}")
+        ours, theirs = module.schedule(self.config.model), judge.noise_schedule(other.config.model)
+        if not np.array_equal(ours.alpha, theirs.alpha):
+            raise UserError(f"{sampling.classifier} was trained with another noise schedule than this model")
+        return Classifier(
+            other.config.model, other.params, other.frozen, np.asarray(sampling.classifier_scale, np.float32)
         )
 
     def filter_variance(self, sampling: SamplingOptions) -> float:
@@ -294,6 +331,11 @@ def load(
         model, params = module.in_low_memory(config.model, params)
         config = dataclasses.replace(config, model=model)
     return Pipeline(config, params, frozen, views_at_once=1 if low_memory else 0)
+
+
+@functools.lru_cache(maxsize=2)
+def _classifier(folder: pathlib.Path) -> Pipeline:
+    return load(folder)
 
 
 def _stored_config(metadata: dict[str, Any], source: str) -> TrainConfig:

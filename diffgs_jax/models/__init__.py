@@ -2,6 +2,7 @@
 
 from diffgs_jax.models.bundles import (
     Batch,
+    Classifier,
     Cost,
     DataSettings,
     Frozen,
@@ -23,6 +24,7 @@ from diffgs_jax.models.family import (
     Encodes,
     Family,
     Generates,
+    Guides,
     Predicts,
     Renders,
     config_of_kind,
@@ -34,6 +36,7 @@ from diffgs_jax.models.family import (
 
 __all__ = [
     "Batch",
+    "Classifier",
     "Cost",
     "DataSettings",
     "Diffuses",
@@ -42,6 +45,7 @@ __all__ = [
     "Frozen",
     "Generated",
     "Generates",
+    "Guides",
     "MapName",
     "Metrics",
     "ModelConfig",

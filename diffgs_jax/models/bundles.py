@@ -132,6 +132,24 @@ class Progress(NamedTuple):
     noisy: Generated | None = None
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A trained classifier of noisy arrays, which pushes what is generated towards the request's labels.
+
+    Attributes:
+        config: its settings, of a family that `Guides`.
+        params: its weights.
+        frozen: weights that it uses and does not train.
+        scale: of its guidance, broadcast against the state; 1 is p(x_0 | label).
+    """
+
+    config: ModelConfig = dataclasses.field(metadata={"static": True})
+    params: Params
+    frozen: Frozen
+    scale: Float[Array | np.ndarray, "..."]
+
+
 class Sampling(NamedTuple):
     """How something is generated.
 
@@ -139,6 +157,7 @@ class Sampling(NamedTuple):
         sampler: the steps; None for families that take none.
         guidance: scale of classifier-free guidance, broadcast against the state; None leaves the unconditional branch
             out.
+        classifier: of noisy arrays, whose guidance comes on top; None for none.
         stride: steps between two `Progress`; all of them by default.
         watch: decode at every `Progress`.
         views_at_once: views rendered together, which bounds memory; 0 renders all at once.
@@ -146,6 +165,7 @@ class Sampling(NamedTuple):
 
     sampler: Sampler | None = None
     guidance: Float[np.ndarray, "..."] | None = None
+    classifier: Classifier | None = None
     stride: int | None = None
     watch: bool = False
     views_at_once: int = 0

@@ -2,8 +2,8 @@
 
 A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
 by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Renders`,
-`Encodes` and `Predicts`. Adding one takes a folder beside the others and one `register` call at the end of this file; a
-config file of a user may call `register` too.
+`Encodes`, `Predicts` and `Guides`. Adding one takes a folder beside the others and one `register` call at the end of
+this file; a config file of a user may call `register` too.
 
 Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
 """
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, Float, Int32, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Int32, Key, PRNGKeyArray
 
-from diffgs_jax.diffusion import Denoise, Schedule
+from diffgs_jax.diffusion import Denoise, LogProbability, Schedule
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.models.bundles import (
     Batch,
@@ -186,6 +186,21 @@ class Predicts(Protocol):
         ...
 
 
+@runtime_checkable
+class Guides(Protocol):
+    """A family that tells noisy arrays apart, and so can guide one that diffuses such arrays (classifier guidance)."""
+
+    def noise_schedule(self, config: Any) -> Schedule:
+        """Returns the noise schedule that it was trained with: that of what it guides."""
+        ...
+
+    def log_probability(
+        self, config: Any, params: Params, frozen: Frozen, labels: Int[Array | np.ndarray, "b"]
+    ) -> LogProbability:
+        """Returns `(x_t [b, *state], t [b]) -> log p(label | x_t) [b]`, differentiable; 0 for labels of no class."""
+        ...
+
+
 # The list
 
 
@@ -255,9 +270,11 @@ def config_of_kind(kind: Any, source: str = "config") -> type:
 def _register_families() -> None:
     from diffgs_jax.models.ddpm.config import DDPMConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+    from diffgs_jax.models.noisy_classifier.config import NoisyClassifierConfig
 
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
+    register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
 
 
 _register_families()

@@ -21,12 +21,14 @@ from diffgs_jax.diffusion import (
     Sampler,
     SamplerState,
     classifier_free_guidance,
+    classifier_guidance,
     first_noise,
     initial_state,
     padded,
     take_steps,
 )
 from diffgs_jax.models.bundles import (
+    Classifier,
     Frozen,
     ModelConfig,
     Params,
@@ -71,8 +73,9 @@ def generate(
     for start in range(0, steps, stride):
         stop = min(start + stride, steps)
         bounds = np.asarray([start, stop], np.int32)
+        guides = sampling.guidance, sampling.classifier
         state = _advance(
-            config, sampling.views_at_once, params, frozen, request, table, keys, sampling.guidance, x, previous, bounds
+            config, sampling.views_at_once, params, frozen, request, table, keys, guides, x, previous, bounds
         )
         x, previous = state.x, state.prediction.x0
         if stop == steps or sampling.watch:
@@ -99,14 +102,15 @@ def _advance(
     request: Request,
     table: Sampler,
     keys: Key[Array, "b"],
-    guidance: Float[Array, "..."] | None,
+    guides: tuple[Float[Array, "..."] | None, Classifier | None],
     x: Float[Array, "b *state"],
     previous: Float[Array, "b *state"],
     bounds: Int32[Array, "2"],
 ) -> SamplerState:
     """Takes steps `bounds[0]` to `bounds[1]`; x and the prediction before them are read unless they are the first."""
     x = jnp.where(bounds[0] == 0, table.start * first_noise(keys, x.shape[1:]), x)
-    denoise = make_denoiser(config, params, frozen, request, guidance, views_at_once=views_at_once)
+    guidance, classifier = guides
+    denoise = make_denoiser(config, params, frozen, request, guidance, classifier, views_at_once=views_at_once)
     begin = initial_state(denoise, table, x)
     begin = begin._replace(prediction=Prediction(previous, begin.prediction.aux))
     return take_steps(denoise, table, keys, begin, bounds[0], bounds[1])
@@ -118,6 +122,7 @@ def make_denoiser(
     frozen: Frozen,
     request: Request,
     guidance: float | Float[Array | np.ndarray, "..."] | None = None,
+    classifier: Classifier | None = None,
     *,
     views_at_once: int = 0,
 ) -> Denoise:
@@ -129,6 +134,7 @@ def make_denoiser(
         frozen: weights that are used and not trained.
         request: what is asked for.
         guidance: scale of classifier-free guidance; None leaves the unconditional branch out.
+        classifier: of noisy arrays, which pushes towards the request's labels; None for none.
         views_at_once: views rendered together; 0 renders all at once.
     """
     module = family(config)
@@ -136,8 +142,15 @@ def make_denoiser(
     def of(condition: Any) -> Denoise:
         return module.denoiser(config, params, frozen, condition, views_at_once=views_at_once)
 
-    conditional = of(module.condition(config, params, frozen, request))
-    if guidance is None:
-        return conditional
-    unconditional = of(module.null_condition(config, params, frozen, request))
-    return classifier_free_guidance(conditional, unconditional, jnp.asarray(guidance))
+    denoise = of(module.condition(config, params, frozen, request))
+    if guidance is not None:
+        unconditional = of(module.null_condition(config, params, frozen, request))
+        denoise = classifier_free_guidance(denoise, unconditional, jnp.asarray(guidance))
+    if classifier is None:
+        return denoise
+    if request.labels is None:
+        raise ValueError("a classifier pushes towards labels, and the request has none")
+    judge = family(classifier.config).log_probability(
+        classifier.config, classifier.params, classifier.frozen, request.labels
+    )
+    return classifier_guidance(denoise, judge, module.schedule(config), jnp.asarray(classifier.scale))

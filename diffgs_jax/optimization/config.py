@@ -1,4 +1,4 @@
-"""What a fit can be asked for."""
+"""What moving Gaussians can be asked for, and fitting them to images."""
 
 import dataclasses
 from typing import Literal
@@ -80,23 +80,17 @@ class RelocationGrowth:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """How Gaussians are fitted to images."""
+class OptimizationConfig:
+    """How Gaussians are moved, whatever pulls at them."""
 
     steps: int = 1500
     """Steps of gradient descent."""
     capacity: int = 4000
     """Most Gaussians; memory and the compiled program are for this many from the first step on."""
-    start: Start = "auto"
-    """Where the first Gaussians are."""
-    start_count: int | None = None
-    """How many there are at first; three quarters of the capacity by default."""
     sh_degree: int = 2
     """Degree of the colours' spherical harmonics at the end, 0 to 3; it rises by one every `sh_every` steps."""
     sh_every: int = 200
     """Published: 1000, of 30,000."""
-    images_per_step: int = 1
-    """How many images a step looks at."""
     growth: Growth = "relocation"
     """How the set of Gaussians changes on the way."""
     growth_every: int = 100
@@ -114,23 +108,47 @@ class FitConfig:
     by_gradient: GradientGrowth = GradientGrowth()
     by_relocation: RelocationGrowth = RelocationGrowth()
 
-    def checked(self) -> "FitConfig":
-        """Returns the settings, or refuses those that make no sense for any images.
+    def checked(self) -> "OptimizationConfig":
+        """Returns the settings, or refuses those that make no sense for anything.
 
         Raises:
             UserError: naming the first such setting.
         """
-        for name in ("steps", "capacity", "sh_every", "images_per_step", "growth_every"):
+        for name in ("steps", "sh_every", "growth_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.sh_degree <= 3:
             raise UserError(f"--sh-degree must be 0 to 3, not {self.sh_degree}")
-        if self.start_count is not None and not 1 <= self.start_count <= self.capacity:
-            raise UserError(f"--start-count must be 1 to the capacity {self.capacity}, not {self.start_count}")
         if not 0 <= self.growth_until <= 1:
             raise UserError(f"--growth-until must be 0 to 1, not {self.growth_until}")
         if not 0 <= self.loss.ssim <= 1 or self.loss.depth < 0:
             raise UserError("--loss.ssim must be 0 to 1 and --loss.depth at least 0")
         if min(dataclasses.astuple(self.rates)) <= 0:
             raise UserError("the learning rates must be positive")
+        return self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig(OptimizationConfig):
+    """How Gaussians are fitted to images."""
+
+    start: Start = "auto"
+    """Where the first Gaussians are."""
+    start_count: int | None = None
+    """How many there are at first; three quarters of the capacity by default."""
+    images_per_step: int = 1
+    """How many images a step looks at."""
+
+    def checked(self) -> "FitConfig":
+        """Returns the settings, or refuses those that make no sense for any images.
+
+        Raises:
+            UserError: naming the first such setting.
+        """
+        super().checked()
+        for name in ("capacity", "images_per_step"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if self.start_count is not None and not 1 <= self.start_count <= self.capacity:
+            raise UserError(f"--start-count must be 1 to the capacity {self.capacity}, not {self.start_count}")
         return self

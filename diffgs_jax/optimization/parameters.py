@@ -13,6 +13,7 @@ from diffgs_jax.geometry import Gaussians
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 """Opacities beyond are taken for these: 0 and 1 have no logit."""
 _SMALLEST_SCALE = 1e-9
+_SLOTS = 1024
 
 
 class Parameters(NamedTuple):
@@ -33,6 +34,11 @@ class Parameters(NamedTuple):
     logits: Float[Array, "n"]
     sh_dc: Float[Array, "n 1 3"]
     sh_rest: Float[Array, "n rest 3"]
+
+
+def roomy(count: int) -> int:
+    """Returns a capacity for so many Gaussians, one of few, so that splats of like size share a compiled program."""
+    return max(-(-count // _SLOTS) * _SLOTS, _SLOTS)
 
 
 def to_gaussians(

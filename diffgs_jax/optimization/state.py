@@ -41,6 +41,7 @@ class FitState(NamedTuple):
         is_used: `[n]`.
         moments: Adam's.
         pulls: `[n]`.
+        adapters: what is trained beside the Gaussians, any tree of arrays; nothing in a fit.
     """
 
     step: Int32[Array, ""]
@@ -48,6 +49,7 @@ class FitState(NamedTuple):
     is_used: Bool[Array, "n"]
     moments: optax.ScaleByAdamState
     pulls: Pulls
+    adapters: Any = ()
 
 
 def adam() -> optax.GradientTransformation:
@@ -55,11 +57,11 @@ def adam() -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-15)
 
 
-def initial_state(parameters: Parameters, is_used: Bool[Array, "n"]) -> FitState:
+def initial_state(parameters: Parameters, is_used: Bool[Array, "n"], adapters: Any = ()) -> FitState:
     """Returns the state before the first step."""
     zeros = jnp.zeros(len(parameters.logits), jnp.float32)
     moments: Any = adam().init(parameters)
-    return FitState(jnp.zeros((), jnp.int32), parameters, is_used, moments, Pulls(zeros, zeros))
+    return FitState(jnp.zeros((), jnp.int32), parameters, is_used, moments, Pulls(zeros, zeros), adapters)
 
 
 def with_slots(

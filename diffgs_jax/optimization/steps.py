@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, UInt8
 
-from diffgs_jax.geometry import Cameras, Gaussians, covariances
+from diffgs_jax.geometry import DILATION, Cameras, Gaussians, covariances
 from diffgs_jax.models.losses import depth_errors, ssim
-from diffgs_jax.optimization.config import FitConfig
+from diffgs_jax.optimization.config import OptimizationConfig
 from diffgs_jax.optimization.parameters import Parameters, to_gaussians
 from diffgs_jax.optimization.posed_images import PosedImages
 from diffgs_jax.optimization.state import FitState, Pulls, adam
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 
 class Knobs(NamedTuple):
-    """The numbers of a `FitConfig` that steps depend on: values of the compiled program, not a part of it.
+    """The numbers of a config that steps depend on: values of the compiled program, not a part of it.
 
     Attributes:
         rates: Adam's, of each parameter; that of the means is the plan's.
@@ -55,8 +55,8 @@ class Knobs(NamedTuple):
     random_background: bool | Bool[Array, ""]
 
 
-def knobs_of(config: FitConfig) -> Knobs:
-    """Returns the numbers of a `FitConfig` that steps depend on."""
+def knobs_of(config: OptimizationConfig) -> Knobs:
+    """Returns the numbers of a config that steps depend on."""
     rates, walk = config.rates, float(config.growth == "relocation")
     return Knobs(
         rates=Parameters(
@@ -143,39 +143,98 @@ def _step(
     knobs: Knobs,
 ) -> tuple[FitState, Array]:
     of_background, of_noise = jax.random.split(key)
-    views, side = shown.pixels.shape[:2]
-    background = jnp.where(knobs.random_background, jax.random.uniform(of_background, (views, 3)), 1.0)
-    pixels = jnp.asarray(shown.pixels).astype(jnp.float32) / 255
-    target = pixels[..., :3] + (1 - pixels[..., 3:]) * background[:, None, None]
+    side = shown.pixels.shape[1]
+    target, background = on_backgrounds(shown.pixels, of_background, knobs.random_background)
 
     def loss(parameters: Parameters, offsets: Array) -> tuple[Array, Array]:
         gaussians = to_gaussians(parameters, state.is_used, degree)
-        # One copy for each image, so that each image's pull on a position is known by itself.
-        copies = Gaussians(*(jnp.broadcast_to(leaf[None], (views, *leaf.shape)) for leaf in gaussians))
-        copies = copies._replace(means=copies.means + offsets)
-        seen = render(copies, shown.cameras, height=side, width=side, background=background, with_radii=True)
+        seen = render_copies(gaussians, offsets, shown.cameras, side, background)
         total = image_loss(seen, target, shown.depths, knobs.ssim, knobs.depth)
-        total += _regulariser(gaussians, state.is_used, knobs)
+        total += regulariser(gaussians, state.is_used, knobs)
         assert seen.radii is not None
         return total, seen.radii[..., 0] > 0
 
-    offsets = jnp.zeros((views, *state.parameters.means.shape))
+    offsets = jnp.zeros((len(shown.pixels), *state.parameters.means.shape))
     (value, is_seen), (gradient, by_image) = jax.value_and_grad(loss, (0, 1), has_aux=True)(state.parameters, offsets)
+    return moved(state, gradient, by_image, is_seen, shown.cameras, means_rate, of_noise, knobs), value
+
+
+def on_backgrounds(
+    pixels: UInt8[Array | np.ndarray, "v s s 4"], key: PRNGKeyArray, is_random: bool | Bool[Array, ""]
+) -> tuple[Float[Array, "v s s 3"], Float[Array, "v 3"]]:
+    """Returns images on backgrounds, and these: drawn for each image, or white.
+
+    Args:
+        pixels: RGBA, colours multiplied by alpha.
+        key: of the draw.
+        is_random: whether they are drawn.
+    """
+    pixels = jnp.asarray(pixels)
+    background = jnp.where(is_random, jax.random.uniform(key, (len(pixels), 3)), 1.0)
+    colors = pixels.astype(jnp.float32) / 255
+    return colors[..., :3] + (1 - colors[..., 3:]) * background[:, None, None], background
+
+
+def render_copies(
+    gaussians: Gaussians,
+    offsets: Float[Array, "v n 3"],
+    cameras: Cameras,
+    side: int,
+    background: float | Float[Array, "v 3"],
+    dilation: float = DILATION,
+) -> Rendering:
+    """Renders one copy of the Gaussians for each camera, so that each image's pull on a position is known by itself.
+
+    Args:
+        gaussians: `[n]`.
+        offsets: zeros; their gradients are the pulls.
+        cameras: `[v]`.
+        side: height and width, pixels.
+        background: of each image.
+        dilation: of `render`, square pixels.
+    """
+    copies = Gaussians(*(jnp.broadcast_to(leaf[None], (len(offsets), *leaf.shape)) for leaf in gaussians))
+    copies = copies._replace(means=copies.means + offsets)
+    return render(copies, cameras, height=side, width=side, background=background, with_radii=True, dilation=dilation)
+
+
+def moved(
+    state: FitState,
+    gradient: Parameters,
+    by_image: Float[Array, "v n 3"],
+    is_seen: Bool[Array, "v n"],
+    cameras: Cameras,
+    means_rate: float | Float[Array, ""],
+    key: PRNGKeyArray,
+    knobs: Knobs,
+) -> FitState:
+    """Returns the state after one step of Adam, with what it says of how images pull.
+
+    Args:
+        state: before.
+        gradient: of the loss, a mean over the images.
+        by_image: gradient by the positions of each image's copy (`render_copies`).
+        is_seen: which Gaussians each image shows.
+        cameras: `[v]`.
+        means_rate: learning rate of the positions, world units.
+        key: of the noise.
+        knobs: rates and weights.
+    """
     updates, after = adam().update(gradient, state.moments)
     moments: Any = after
-    rates = knobs.rates._replace(means=means_rate)
+    rates = knobs.rates._replace(means=jnp.asarray(means_rate))
     parameters = jax.tree.map(lambda leaf, update, rate: leaf - rate * update, state.parameters, updates, rates)
-    noise = _noise(parameters, of_noise) * (knobs.noise * means_rate)
+    noise = _noise(parameters, key) * (knobs.noise * means_rate)
     parameters = parameters._replace(means=parameters.means + jnp.where(state.is_used[:, None], noise, 0.0))
-    pulls = _pulls(by_image * views, state.parameters.means, shown.cameras)
+    pulls = _pulls(by_image * len(by_image), state.parameters.means, cameras)
     pulls = Pulls(
         state.pulls.total + jnp.sum(jnp.where(is_seen, pulls, 0.0), axis=0),
         state.pulls.images + jnp.sum(is_seen, axis=0),
     )
-    return FitState(state.step + 1, parameters, state.is_used, moments, pulls), value
+    return state._replace(step=state.step + 1, parameters=parameters, moments=moments, pulls=pulls)
 
 
-def _regulariser(gaussians: Gaussians, is_used: Bool[Array, "n"], knobs: Knobs) -> Float[Array, ""]:
+def regulariser(gaussians: Gaussians, is_used: Bool[Array, "n"], knobs: Knobs) -> Float[Array, ""]:
     """Returns what the sums over opacities and scales cost (Kheradmand et al. 2024, section 3.4), as means."""
     used = jnp.maximum(jnp.sum(is_used), 1)
     scales = jnp.sum(jnp.where(is_used[:, None], gaussians.scales, 0.0)) / (3 * used)

@@ -29,6 +29,7 @@ from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, Networ
 from diffgs_jax.models.family import (
     register,
 )
+from diffgs_jax.models.noisy_classifier import EncoderConfig, NoisyClassifierConfig
 
 SIZE = 16
 GAUSSIANS = DiffusionGSConfig(
@@ -43,6 +44,12 @@ TINY = {
     "ddpm": (
         DDPMConfig(network=UNetConfig(channels=8, multipliers=(1, 2), blocks=1, groups=4)),
         SINGLE,
+        ("--model.network.groups", "2"),
+        lambda model: model.network.groups == 2,
+    ),
+    "noisy_classifier": (
+        NoisyClassifierConfig(network=EncoderConfig(channels=8, multipliers=(1, 2), groups=4), classes=4),
+        SINGLE | {"labels": ("a", "b", "c", "d")},
         ("--model.network.groups", "2"),
         lambda model: model.network.groups == 2,
     ),
@@ -91,7 +98,7 @@ def store(tmp_path_factory):
             pixels = np.concatenate([np.broadcast_to(color, (SIZE, SIZE, 3)), 255 * disc[..., None]], axis=-1)
             cameras = orbit(np.arange(5) * 72.0 + number)
             images = [encode_webp(pixels.astype(np.uint8))] * 5
-            record = Record(name, "object", images, cameras)
+            record = Record(name, "object", images, cameras, name=name)
             yield name, lambda record=record: encode_record(record)
 
     write_store(folder, {"train": list(records("abcd")), "test": list(records("xy"))}, {"name": "discs"})

@@ -72,7 +72,7 @@ def refused(capsys, code, *words):
 
 def test_what_cannot_be_fitted_is_one_line(store, tmp_path, capsys):
     out = ("--out", tmp_path / "out")
-    assert "usage" in refused(capsys, 2, "distil")
+    assert "usage" in refused(capsys, 2, "melt")
     assert "holds several records" in refused(capsys, 2, "fit", "--data", store, *out)
     assert "no record 'chair' (there is known, alone)" in refused(
         capsys, 2, "fit", "--data", store, "--record", "chair", *out

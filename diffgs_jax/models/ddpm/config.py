@@ -25,6 +25,8 @@ class UNetConfig:
     injection: Literal["shift", "scale_shift"] = "shift"
     """How blocks take time and class: `shift`, added between the convolutions (Ho et al. 2020), or `scale_shift` of the
     second norm (Dhariwal & Nichol 2021)."""
+    time: Literal["sinusoidal", "fourier"] = "sinusoidal"
+    """How the time is told: sinusoids of geometrically spaced frequencies, or `fourier`, of random ones."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that convolutions and matrix products are computed in. Parameters and norms are float32."""
     attention: Literal["xla", "cudnn"] = "xla"

@@ -28,7 +28,7 @@ class NoisePredictor(nnx.Module):
 
     def __init__(self, config: DDPMConfig, *, rngs: nnx.Rngs):
         unet, width, inits = config.network, 4 * config.network.channels, uniform_bounds()
-        self.timestep = TimestepEmbedding(width, initializers=inits, rngs=rngs)
+        self.timestep = TimestepEmbedding(width, kind=config.network.time, initializers=inits, rngs=rngs)
         self.classes = (
             # One more stands for no class. The bound is that of unit variance.
             nnx.Embed(config.classes + 1, width, embedding_init=jax.nn.initializers.constant(3**0.5), rngs=rngs)

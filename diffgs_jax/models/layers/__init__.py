@@ -1,7 +1,7 @@
 """Pieces of transformers and U-Nets that model families share."""
 
 from diffgs_jax.models.layers.dit import Block, ScaleNorm, layer_norm, modulate
-from diffgs_jax.models.layers.embeddings import TimestepEmbedding, sinusoidal_embedding
+from diffgs_jax.models.layers.embeddings import TimeFeatures, TimestepEmbedding, fourier_embedding, sinusoidal_embedding
 from diffgs_jax.models.layers.initialization import Initializers, draw_uniform, initializers, uniform_bounds
 from diffgs_jax.models.layers.patches import patchify, unpatchify
 from diffgs_jax.models.layers.resnet import AttentionBlock, BlockSettings, Downsample, ResNetBlock, Upsample
@@ -29,5 +29,7 @@ __all__ = [
     "modulate",
     "patchify",
     "sinusoidal_embedding",
+    "fourier_embedding",
+    "TimeFeatures",
     "unpatchify",
 ]
