@@ -255,9 +255,11 @@ def config_of_kind(kind: Any, source: str = "config") -> type:
 def _register_families() -> None:
     from diffgs_jax.models.ddpm.config import DDPMConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+    from diffgs_jax.models.gsrecon.config import GSReconConfig
 
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
+    register("gsrecon", GSReconConfig, "diffgs_jax.models.gsrecon.family")
 
 
 _register_families()
