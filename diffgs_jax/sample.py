@@ -103,7 +103,8 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     from diffgs_jax.commands.sample_record import make_record
 
     assert options.image is not None
-    steps = pipeline.config.sampling.steps if options.steps is None else options.steps
+    sampler = pipeline.sampler(options.sampling)
+    steps = 1 if sampler is None else len(sampler.timesteps)
     with filled_folder(options.out) as folder:
         given = pipeline.prepare(options.image, options.inputs)
         with progress_bar("compiling (first time only)", steps) as bar:

@@ -53,14 +53,14 @@ def main(options: Options) -> None:
         fov_degrees=rig.fov,
     )
     draw = jax.jit(
-        lambda gaussians, dilation: (
+        lambda gaussians, rendering: (
             render(
                 gaussians,
                 cameras,
                 height=options.size,
                 width=options.size,
                 background=pipeline.background,
-                dilation=dilation,
+                **rendering.arguments(),
             ).image
         ),
         static_argnums=1,
@@ -70,7 +70,7 @@ def main(options: Options) -> None:
         result = pipeline(path, seed=options.seed, steps=options.steps, sampler=options.sampler)
         assert result.views is not None
         seen = jax.image.resize(result.views.images[0, 0], (options.size, options.size, 3), "bilinear")
-        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.splat, result.dilation))]))
+        rows.append(np.concatenate([np.asarray(seen)[None], np.asarray(draw(result.splat, result.rendering))]))
     write_image(options.out, tile_images(np.stack(rows)))
     print(f"{options.out}: {len(rows)} objects")
 

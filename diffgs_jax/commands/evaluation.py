@@ -113,8 +113,14 @@ def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline)
             condition_view=options.condition_view,
             target_views=options.target_views,
             max_views=options.max_views,
+            shown_views=shown_views(pipeline),
             on_object=bar.update,
         )
+
+
+def shown_views(pipeline: Pipeline) -> int:
+    """Returns how many views of an object a model is shown when it is scored: one, or as many as it needs."""
+    return max(1, pipeline.requirements.condition_views[0])
 
 
 def read_finer(
@@ -149,6 +155,7 @@ def read_finer(
             condition_view=options.condition_view,
             target_views=options.target_views,
             max_views=options.max_views,
+            shown_views=shown_views(pipeline),
         )
 
     return read
@@ -168,6 +175,9 @@ def describe_protocol(
         condition = f"the first context frame of {options.index.name}"
     elif options.condition_view is not None:
         condition = f"view {options.condition_view}"
+    if (count := shown_views(pipeline)) > 1 and options.index is None:
+        first = "the first" if options.condition_view is None else f"from view {options.condition_view} on the"
+        condition = f"{first} {count} even views"
     settings = {
         "checkpoint": "bundled" if options.checkpoint is None else str(options.checkpoint),
         "weights": arrays_sha256(pipeline.params)[:16],
@@ -179,6 +189,7 @@ def describe_protocol(
         "target views": sum(len(item.images) - 1 for item in cases),
         "resolution": pipeline.config.data.resolution,
         "condition": condition,
+        "views shown": shown_views(pipeline),
         "filter": pipeline.filter_variance(SamplingOptions(filter=options.filter)),
         "seed": options.seed,
         "batch size": options.batch_size,
@@ -232,6 +243,15 @@ def make_baselines(
     )
 
     @jax.jit
+    def nearest(cases: evaluation.Cases) -> evaluation.ViewImages:
+        further = cases.further_images, cases.further_alphas, cases.further_cameras
+        first = cases.condition_images, cases.condition_alphas, cases.condition_cameras
+        images, alphas, cameras = jax.tree.map(
+            lambda one, others: jax.numpy.concatenate([one[:, None], others], axis=1), first, further
+        )
+        return evaluation.nearest_view(evaluation.ViewImages(images, alphas), cameras, cases.target_cameras)
+
+    @jax.jit
     def cut_out(cases: evaluation.Cases) -> evaluation.ViewImages:
         return evaluation.billboard(picture(cases), cases.condition_cameras, cases.target_cameras, background)
 
@@ -240,6 +260,8 @@ def make_baselines(
         image, alpha = (np.broadcast_to(leaf, (*shape, *leaf.shape)) for leaf in (mean.image, mean.alpha))
         return evaluation.ViewImages(image, alpha)
 
+    if shown_views(pipeline) > 1:
+        return {"nearest view shown copied": nearest, "mean training view": average}
     return {"condition view copied": copied, "condition view as billboard": cut_out, "mean training view": average}
 
 

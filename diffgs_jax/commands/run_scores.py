@@ -7,7 +7,7 @@ from diffgs_jax.config import TrainConfig, background_of
 from diffgs_jax.data import open_store
 from diffgs_jax.diffusion import make_sampler
 from diffgs_jax.geometry import denoised_cameras
-from diffgs_jax.models import Frozen, Params, family
+from diffgs_jax.models import Diffuses, Frozen, Params, family
 from diffgs_jax.training import gather
 
 
@@ -26,9 +26,12 @@ def make_run_scorer(config: TrainConfig, frozen: Frozen) -> Callable[[Params], d
     background = background_of(config)
     store = open_store(data.sources[0][0] if data.sources else data.path, "test")
     chosen = range(min(run.evaluate_objects, len(store)))
-    objects = evaluation.load_objects(store, data.resolution, chosen, background=background)
+    shown = max(1, module.requirements(config.model).condition_views[0])
+    objects = evaluation.load_objects(store, data.resolution, chosen, background=background, shown_views=shown)
     protocol = evaluation.ProtocolConfig(background=background)
-    sampler = make_sampler(module.schedule(config.model), "ddim", run.preview_steps)
+    sampler = None
+    if isinstance(module, Diffuses):
+        sampler = make_sampler(module.schedule(config.model), "ddim", run.preview_steps)
     rig = denoised_cameras(config.rig)
     predictor = evaluation.make_predictor(config.model, frozen, sampler, rig, data.resolution, protocol)
 

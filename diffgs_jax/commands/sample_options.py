@@ -8,7 +8,7 @@ from typing import Literal
 from PIL import ImageColor
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.inference.options import InputOptions, SamplingOptions
+from diffgs_jax.inference.options import Frame, InputOptions, SamplingOptions
 from diffgs_jax.interop import Shown, Sphere, check_cleaning, check_matting, check_turntable
 from diffgs_jax.rasterizer import Backend
 
@@ -47,6 +47,13 @@ class SampleOptions(InputOptions, SamplingOptions):
     formats: tuple[Format, ...] = ("ply",)
     """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`; and of a mesh
     made of them: `glb`, `obj`."""
+    frame: Frame | None = None
+    """Where splats are: in the `object` frame, or in the frame of the `cameras` that a transforms.json gives. By
+    default the cameras' for models that need several pictures, else the object's. Films and meshes are in the object
+    frame."""
+    raw: bool = False
+    """Write quaternions as long as the network made them, which only its own renderer understands; `ply` only, and in
+    the object frame."""
     prune: bool = True
     """Leave out Gaussians that change no pixel of any picture: those fainter than 1/255. `--no-prune` writes all."""
     min_opacity: float = 0.0
@@ -76,6 +83,8 @@ class SampleOptions(InputOptions, SamplingOptions):
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
         check_cleaning(self.min_opacity, None if self.crop_radius is None else Sphere(self.crop_radius))
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
+        if self.raw and (set(self.formats) - {"ply"} or self.frame == "cameras"):
+            raise UserError("--raw writes a ply in the object frame: leave other formats and --frame cameras out")
         if any(name in _MESH_FORMATS for name in self.formats):
             missing = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]
             if missing:

@@ -36,7 +36,8 @@ def _write_splat(folder: pathlib.Path, result: Result, options: SampleOptions) -
     meshes = [suffix for suffix in options.formats if f".{suffix}" not in SPLAT_SUFFIXES]
     for suffix in options.formats:
         if suffix not in meshes:
-            result.save(folder / f"gaussians.{suffix}", prune=options.prune)
+            frame = "object" if options.raw else options.frame
+            result.save(folder / f"gaussians.{suffix}", prune=options.prune, frame=frame, raw=options.raw)
     if meshes:
         with progress_bar("making a mesh"):
             mesh = result.mesh()

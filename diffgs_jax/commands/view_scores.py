@@ -19,10 +19,11 @@ from diffgs_jax.commands.evaluation import (
     predictor_of,
     read_cases,
     read_finer,
+    shown_views,
 )
 from diffgs_jax.commands.protocol_options import ProtocolOptions
 from diffgs_jax.data import open_store
-from diffgs_jax.evaluation import FINER, MODEL, ONE_STEP
+from diffgs_jax.evaluation import FINER, MODEL, ONE_STEP, SHOWN
 from diffgs_jax.inference import Pipeline, SamplingOptions
 from diffgs_jax.interop import tile_images, write_image
 
@@ -77,6 +78,8 @@ def score_checkpoint(
     """
     usual = pipeline.config.sampling
     sampler, steps = sampling.sampler or usual.sampler, usual.steps if sampling.steps is None else sampling.steps
+    if not pipeline.sampler_kinds:  # one pass from what is given, with nothing to choose
+        sampler, steps = None, 1
     protocol = choose_metrics(options, pipeline)
     variance = pipeline.filter_variance(SamplingOptions(filter=options.filter))
     predictor = predictor_of(pipeline, protocol, sampler, steps, variance=variance)
@@ -102,6 +105,13 @@ def score_checkpoint(
             rows[ONE_STEP] = evaluation.evaluate_model(
                 predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")
             )
+    if shown_views(pipeline) > 1:
+        with tqdm(desc=SHOWN, total=len(cases), unit="object") as bar:
+            again = evaluation.shown_again(cases)
+            found = evaluation.evaluate_model(
+                predictor, pipeline.params, again, protocol, bar.update, swap=False, keep=keep("shown")
+            )
+        rows[SHOWN] = found._replace(features={})  # of other views than the truth's
     if wanted.baselines:
         baselines = make_baselines(options, pipeline, wanted.training_data, wanted.mean_view_objects)
         for name, paint in baselines.items():
@@ -109,7 +119,7 @@ def score_checkpoint(
                 rows[name] = evaluation.evaluate_views(paint, cases, protocol, bar.update, keep=keep(name))
 
     # What is left behind
-    settings |= {"sampler": sampler, "steps": steps}
+    settings |= {"sampler": sampler or "none", "steps": steps}
     settings |= {f"peak memory of the {name}, GB": value for name, value in peak_memory().items()}
     measured = evaluation.summary(rows, truth, [item.uid for item in cases], settings)
     (folder / "evaluation.json").write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
@@ -126,6 +136,7 @@ def score_checkpoint(
     for name, chosen in shown.items():
         image = tile_images(evaluation.object_rows(cases, rows[MODEL].predictions, chosen))
         write_image(folder / f"{name}.png", image)
-    evaluation.draw_plots(folder / "curves.png", evaluation.plots_by_angle(rows, cases))
+    by_angle = {name: row for name, row in rows.items() if name != SHOWN}
+    evaluation.draw_plots(folder / "curves.png", evaluation.plots_by_angle(by_angle, cases))
     shutil.rmtree(unfinished, ignore_errors=True)
     return report

@@ -1,5 +1,6 @@
 from .config import CameraAugmentation, DataConfig, ObjectViewLimits, SceneViewLimits, ViewChoice
 from .device import DeviceBatches, device_batches
+from .even_views import even_sets, most_even_set
 from .image_folder import ImageFolder
 from .mixing import has_records
 from .pipeline import TrainingBatches, training_batches
@@ -29,9 +30,11 @@ __all__ = [
     "decode_record",
     "device_batches",
     "encode_record",
+    "even_sets",
     "geometry_hash",
     "has_records",
     "load_views",
+    "most_even_set",
     "open_store",
     "scoring_views",
     "split_of",

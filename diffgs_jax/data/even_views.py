@@ -66,6 +66,31 @@ def _rings_of(azimuth: np.ndarray, around: np.ndarray, count: int) -> list[np.nd
     return [around[run] for run in _rings(azimuth[around], max(count, _LEAST_VIEWS))]
 
 
+def most_even_set(
+    camera_to_world: Float[np.ndarray, "n 4 4"], count: int, *, steepest: float = 75.0
+) -> Int[np.ndarray, "k"]:
+    """Returns the views of the set, of all `even_sets`, that is nearest to equal steps.
+
+    Among equally even ones it is the one whose elevations are most alike, then the first.
+
+    Args:
+        camera_to_world: of an object's views, in the object frame.
+        count: views in the set, at least 1.
+        steepest: as for `even_sets`.
+
+    Returns:
+        View numbers; none if there is no set.
+    """
+    sets = even_sets(camera_to_world, count, steepest=steepest)
+    if not len(sets):
+        return np.zeros(0, int)
+    azimuth, height = (angles[sets] for angles in _directions(camera_to_world))
+    error = np.abs(_turn(azimuth - azimuth[:, :1] - 360.0 / count * np.arange(count))).max(axis=1)
+    unlike = height.max(axis=1) - height.min(axis=1)
+    order = np.lexsort([np.round(unlike, 3), np.round(error, 3)])
+    return sets[order[0]]
+
+
 def _rings(azimuth: np.ndarray, least: int) -> list[np.ndarray]:
     """Returns the runs of at least so many views that go around once in equal steps, the one back to the first too."""
     rings, start = [], 0

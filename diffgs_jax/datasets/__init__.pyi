@@ -10,7 +10,7 @@ from .options import SourceOptions
 from .realestate10k import EvaluationViews, read_evaluation_index, read_realestate10k
 from .recognition import SourceName, open_source, recognise_source
 from .stores import read_store
-from .transforms_json import read_transforms
+from .transforms_json import read_frames, read_transforms
 
 __all__ = [
     "EvaluationViews",
@@ -33,6 +33,7 @@ __all__ = [
     "read_mvimgnet",
     "read_realestate10k",
     "read_store",
+    "read_frames",
     "read_transforms",
     "recognise_source",
     "write_diffsplat",

@@ -34,7 +34,7 @@ def frame_from_depth(
 
 
 def frame_from_silhouettes(
-    masks: Sequence[Bool[np.ndarray, "_ _"]], cameras: Cameras
+    masks: Sequence[Bool[np.ndarray, "_ _"]], cameras: Cameras, *, turned: bool = False
 ) -> tuple[Float[np.ndarray, "3"], float]:
     """Returns (offset, scale) that bring the visual hull into the object frame: `(points + offset) * scale`.
 
@@ -45,6 +45,7 @@ def frame_from_silhouettes(
     Args:
         masks: one for each view, of any size.
         cameras: `[n]`.
+        turned: as `SourceOptions.turned_frame`.
 
     Raises:
         DataError: if a mask is empty, or the silhouettes have no point in common.
@@ -53,6 +54,8 @@ def frame_from_silhouettes(
         if not mask.any():
             raise DataError(f"view {view} has an empty mask")
     center, radius = _first_guess(masks, cameras)
+    turn = _turn_to_first(cameras, center) if turned else np.eye(3)
+    center, cameras = turn @ center, _turned(cameras, turn)
     low, high = center - radius, center + radius
     outside = [distance_transform_edt(~mask) for mask in masks]
     for _ in range(2):
@@ -66,7 +69,21 @@ def frame_from_silhouettes(
         low, high = hull.min(axis=0) - step, hull.max(axis=0) + step
     offset, scale = _normalize(hull, "its visual hull has no extent")
     # Cells that only touch the hull stand out of it by up to `reach`.
-    return offset, 1 / max(1 / scale - reach, 0.5 / scale)
+    return turn.T @ offset, 1 / max(1 / scale - reach, 0.5 / scale)
+
+
+def _turn_to_first(cameras: Cameras, center: np.ndarray) -> np.ndarray:
+    """Returns the rotation about z after which the first camera is at azimuth 0 of the centre."""
+    x, y = (np.asarray(cameras.camera_to_world, np.float64)[0, :3, 3] - center)[:2]
+    angle = np.arctan2(y, x)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.asarray([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _turned(cameras: Cameras, turn: np.ndarray) -> Cameras:
+    poses = np.array(cameras.camera_to_world, np.float64)
+    poses[:, :3] = turn @ poses[:, :3]
+    return cameras._replace(camera_to_world=poses)
 
 
 def _normalize(points: np.ndarray, otherwise: str) -> tuple[np.ndarray, float]:
@@ -96,6 +113,12 @@ def _first_guess(masks: Sequence[np.ndarray], cameras: Cameras) -> tuple[np.ndar
         center = np.linalg.solve(across.sum(axis=0), np.einsum("nij,nj->i", across, origins))
     except np.linalg.LinAlgError:
         raise DataError("all its cameras look along one line") from None
+    ahead = np.einsum("ni,ni->n", center - origins, middle) > 0
+    if ahead.mean() < 0.5:
+        raise DataError(
+            "most of its cameras look away from the point that their axes meet in (check of the viewing direction): "
+            "are their axes another program's, with z pointing the other way?"
+        )
     distance = np.linalg.norm(origins - center, axis=1)
     sine = np.linalg.norm(np.cross(np.stack(corners), np.stack(middle)[:, None]), axis=-1).max(axis=1)
     return center, float(1.3 * (distance * sine).max())

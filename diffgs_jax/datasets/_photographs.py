@@ -139,7 +139,9 @@ def object_record(
         images.append(encode_pixels(shrink(view, options.size), options.quality))
         depths.append(_depth(photograph, window, side, options))
     cameras = Cameras(poses.astype(np.float32), np.asarray(windows, np.float32))
-    offset, scale = (np.zeros(3), 1.0) if in_object_frame else frame_from_silhouettes(masks, cameras)
+    offset, scale = np.zeros(3), 1.0
+    if not in_object_frame:
+        offset, scale = frame_from_silhouettes(masks, cameras, turned=options.turned_frame)
     scaled = [depth if depth is None else depth * np.float32(scale) for depth in depths]
     return Record(uid, "object", images, move_world(cameras, offset, scale), maps=_maps(scaled))
 

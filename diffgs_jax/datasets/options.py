@@ -13,3 +13,7 @@ class SourceOptions:
     """JPEG (scenes) or WebP (objects) quality of views that have to be encoded again."""
     maps: bool = True
     """Keep depth and normals where there are any."""
+    turned_frame: bool = False
+    """Of objects whose place their silhouettes tell: take the bounding box, whose centre becomes the origin, in axes
+    that are turned about z as the first camera is, and not in the world's. The same pictures in a world that is turned
+    then give the same object, turned."""

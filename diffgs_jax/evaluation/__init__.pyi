@@ -1,4 +1,4 @@
-from .baselines import ViewImages, billboard, copied_view, mean_view
+from .baselines import ViewImages, billboard, copied_view, mean_view, nearest_view
 from .curves import Plot, draw_plots, plots_by_angle
 from .depth import consistency, depth_error
 from .distances import frechet_distance, kernel_distance
@@ -31,6 +31,7 @@ from .objects import (
     derangement,
     load_objects,
     make_cases,
+    shown_again,
     spread,
 )
 from .perceptual import perceptual_scores, square_around, usable_lpips, vgg_features
@@ -52,6 +53,7 @@ from .report import (
     MODEL,
     NOTES,
     ONE_STEP,
+    SHOWN,
     markdown_report,
     markdown_table,
     means_of,
@@ -66,6 +68,7 @@ __all__ = [
     "sample_images",
     "read_images",
     "nearest_images",
+    "nearest_view",
     "evaluate_images",
     "evaluate_views",
     "Neighbours",
@@ -78,6 +81,8 @@ __all__ = [
     "NOTES",
     "FINER",
     "ONE_STEP",
+    "SHOWN",
+    "shown_again",
     "PSNR_LIMIT",
     "BatchScores",
     "Cases",

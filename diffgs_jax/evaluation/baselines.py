@@ -34,6 +34,23 @@ def copied_view(condition: ViewImages, views: int) -> ViewImages:
     )
 
 
+def nearest_view(shown: ViewImages, shown_cameras: Cameras, target_cameras: Cameras) -> ViewImages:
+    """Shows to every target camera, `[b, v]`, the view of several whose camera looks most nearly the same way.
+
+    Args:
+        shown: `[b, k]`.
+        shown_cameras: `[b, k]`.
+        target_cameras: `[b, v]`.
+    """
+    ours, theirs = (jnp.asarray(one.camera_to_world)[..., :3, 2] for one in (shown_cameras, target_cameras))
+    nearest = jnp.argmax(jnp.einsum("bvi,bki->bvk", theirs, ours), axis=-1)
+    image, alpha = jnp.asarray(shown.image), jnp.asarray(shown.alpha)
+    return ViewImages(
+        jnp.take_along_axis(image, nearest[..., None, None, None], axis=1),
+        jnp.take_along_axis(alpha, nearest[..., None, None], axis=1),
+    )
+
+
 def billboard(
     condition: ViewImages, condition_cameras: Cameras, target_cameras: Cameras, background: float = 1.0
 ) -> ViewImages:

@@ -103,9 +103,9 @@ def plots_by_angle(rows: Mapping[str, Evaluation], objects: Sequence[PosedObject
 
 
 def _angles(item: PosedObject) -> np.ndarray:
-    """Returns the angle between each target camera's viewing direction and the condition's, degrees."""
+    """Returns the angle between each target camera's viewing direction and the nearest one shown, degrees."""
     directions = np.asarray(item.cameras.camera_to_world, np.float64)[:, :3, 2]
-    cosines = np.delete(directions, item.condition, axis=0) @ directions[item.condition]
+    cosines = np.max(directions[item.asked] @ directions[[item.condition, *item.further]].T, axis=1)
     return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from diffgs_jax.data import Record, RecordStore, load_views
+from diffgs_jax.data import Record, RecordStore, even_sets, load_views, scoring_views
 from diffgs_jax.data.maps import decode_depth
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import OBJECT, Cameras, turn_to_azimuth_zero
@@ -28,6 +28,7 @@ class PosedObject(NamedTuple):
         depths: `[n, s, s]` planar z in the cameras' units, NaN where it is not known; None if none is.
         denoised: `[v]` cameras of the views to denoise, in the frame of `cameras`; None for the model's own rig.
         domain: `OBJECT` or `SCENE`.
+        further: indices of the views that are shown beside it, to models that are shown several.
     """
 
     uid: str
@@ -38,6 +39,12 @@ class PosedObject(NamedTuple):
     depths: Float[np.ndarray, "n s s"] | None = None
     denoised: Cameras | None = None
     domain: int = OBJECT
+    further: tuple[int, ...] = ()
+
+    @property
+    def asked(self) -> Int[np.ndarray, "t"]:
+        """Indices of the views that are asked for."""
+        return np.setdiff1d(np.arange(len(self.images)), [self.condition, *self.further])
 
 
 def load_objects(
@@ -50,6 +57,7 @@ def load_objects(
     condition_view: int | None = None,
     target_views: Sequence[int] | None = None,
     max_views: int | None = None,
+    shown_views: int = 1,
     on_object: Callable[[int], object] = lambda objects: None,
 ) -> list[PosedObject]:
     """Reads objects whole.
@@ -63,12 +71,15 @@ def load_objects(
         condition_view: number of the stored view that is shown, the same for all; by `elevation` if None.
         target_views: numbers of the stored views that are asked for; all but the one that is shown if None.
         max_views: ask for no more views of an object than this, spread evenly over the others.
+        shown_views: how many views are shown. Of several, the first is the condition view, and all are at steps of
+            azimuth as equal as there are, and those of no ring are asked for (`data.scoring_views`); with a
+            `condition_view`, it and those nearest to such steps from it are shown.
         on_object: called with 1 after every object.
 
     Raises:
         DataError: if a record is corrupt, is a scene, or has not the views asked for.
     """
-    objects = []
+    objects: list[PosedObject] = []
     for index in range(len(store)) if indices is None else indices:
         record = store[index]
         if record.domain != "object" or len(record.images) < 2:
@@ -76,12 +87,11 @@ def load_objects(
                 f"record {record.uid} of {store.path} is a {record.domain} of {len(record.images)} views; "
                 "this protocol needs objects of at least two"
             )
-        shown = condition_index(record.cameras, elevation) if condition_view is None else condition_view
-        asked = range(len(record.images)) if target_views is None else target_views
-        asked = [view for view in asked if view != shown]
+        (shown, *further), others = _split_views(record, elevation, condition_view, shown_views, store)
+        asked = [view for view in target_views or others if view not in (shown, *further)]
         if not asked or not all(0 <= view < len(record.images) for view in [shown, *asked]):
             raise DataError(f"record {record.uid} of {store.path} has {len(record.images)} views; others are asked for")
-        kept = sorted([shown, *(asked[i] for i in spread(len(asked), max_views or len(asked)))])
+        kept = sorted([shown, *further, *(asked[i] for i in spread(len(asked), max_views or len(asked)))])
         images, alphas, cameras = load_views(record, resolution, background)
         objects.append(
             PosedObject(
@@ -91,10 +101,29 @@ def load_objects(
                 Cameras(*(np.asarray(array)[kept] for array in cameras)),
                 kept.index(shown),
                 load_depths(record, resolution, kept),
+                further=tuple(kept.index(view) for view in further),
             )
         )
         on_object(1)
     return objects
+
+
+def _split_views(
+    record: Record, elevation: float, condition_view: int | None, count: int, store: RecordStore
+) -> tuple[list[int], list[int]]:
+    """Returns the views of a record that are shown, the condition view first, and those that may be asked for."""
+    everything = list(range(len(record.images)))
+    if count == 1:
+        shown = condition_index(record.cameras, elevation) if condition_view is None else condition_view
+        return [shown], everything
+    poses = np.asarray(record.cameras.camera_to_world)
+    if condition_view is None:
+        chosen, asked = scoring_views(poses, count)
+        return chosen.tolist(), asked.tolist()
+    sets = [one.tolist() for one in even_sets(poses, count) if one[0] == condition_view]
+    if not sets:
+        raise DataError(f"record {record.uid} of {store.path} has no {count} views around it from {condition_view} on")
+    return sets[0], everything
 
 
 def load_depths(record: Record, resolution: int, views: Sequence[int]) -> Float[np.ndarray, "n s s"] | None:
@@ -139,6 +168,9 @@ class Cases(NamedTuple):
         domain: `[b]`, `OBJECT` or `SCENE`.
         target_depths: `[b, t, h, w]` planar z, NaN where it is not known; None if none is.
         denoised_cameras: `[b, v]` of the views to denoise; None for the model's own rig.
+        further_images: `[b, k, h, w, 3]` of the views that are shown beside the condition view; None if none are.
+        further_alphas: `[b, k, h, w]`, theirs.
+        further_cameras: `[b, k]`, theirs.
     """
 
     condition_images: Float[np.ndarray, "b h w 3"]
@@ -151,6 +183,9 @@ class Cases(NamedTuple):
     domain: Int32[np.ndarray, "b"]
     target_depths: Float[np.ndarray, "b t h w"] | None = None
     denoised_cameras: Cameras | None = None
+    further_images: Float[np.ndarray, "b k h w 3"] | None = None
+    further_alphas: Float[np.ndarray, "b k h w"] | None = None
+    further_cameras: Cameras | None = None
 
 
 def condition_index(cameras: Cameras, elevation: float) -> int:
@@ -162,6 +197,25 @@ def condition_index(cameras: Cameras, elevation: float) -> int:
     return int(np.argmin(np.abs(np.degrees(np.arctan2(z, np.hypot(x, y))) - elevation)))
 
 
+def shown_again(objects: Sequence[PosedObject]) -> list[PosedObject]:
+    """Returns objects of which the views that are shown are asked for: how well a model repeats what it was given."""
+    found = []
+    for item in objects:
+        views = [item.condition, *item.further] * 2
+        count = len(views) // 2
+        found.append(
+            item._replace(
+                images=item.images[views],
+                alphas=item.alphas[views],
+                cameras=Cameras(*(np.asarray(leaf)[views] for leaf in item.cameras)),
+                condition=0,
+                depths=None if item.depths is None else item.depths[views],
+                further=tuple(range(1, count)),
+            )
+        )
+    return found
+
+
 def make_cases(objects: Sequence[PosedObject], targets: int | None = None) -> Cases:
     """Splits objects into condition and target views.
 
@@ -169,7 +223,7 @@ def make_cases(objects: Sequence[PosedObject], targets: int | None = None) -> Ca
         objects: all of one resolution, each with two views at least.
         targets: length of the target axis; the largest number of target views by default.
     """
-    count = max(len(item.images) for item in objects) - 1 if targets is None else targets
+    count = max(len(item.asked) for item in objects) if targets is None else targets
     if any(item.depths is not None for item in objects):  # what some have, all must have, to be one batch
         objects = [
             item._replace(depths=np.full(item.alphas.shape, np.nan, np.float32)) if item.depths is None else item
@@ -180,7 +234,7 @@ def make_cases(objects: Sequence[PosedObject], targets: int | None = None) -> Ca
 
 def _split(item: PosedObject, count: int) -> Cases:
     condition = item.condition
-    others = np.delete(np.arange(len(item.images)), condition)
+    others, further = item.asked, list(item.further)
     chosen = others[np.minimum(np.arange(count), len(others) - 1)]
     poses = np.asarray(item.cameras.camera_to_world)
     if item.domain == OBJECT:
@@ -197,6 +251,9 @@ def _split(item: PosedObject, count: int) -> Cases:
         domain=np.asarray(item.domain, np.int32),
         target_depths=None if item.depths is None else item.depths[chosen],
         denoised_cameras=item.denoised,
+        further_images=item.images[further] if further else None,
+        further_alphas=item.alphas[further] if further else None,
+        further_cameras=Cameras(poses[further], intrinsics[further]) if further else None,
     )
 
 

@@ -1,5 +1,6 @@
 """A model as a protocol calls it: images and cameras in, Gaussians out, and views of them."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,10 +14,10 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.evaluation.baselines import ViewImages
 from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.scoring import ProtocolConfig
-from diffgs_jax.geometry import DILATION, OBJECT, SMOOTHED_DILATION, Cameras, Gaussians, Views
-from diffgs_jax.inference.filtering import filtered
+from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
+from diffgs_jax.inference.filtering import filtered, rendering_of
 from diffgs_jax.models import Frozen, ModelConfig, Request, Sampling, family
-from diffgs_jax.rasterizer import Backend, expected_depth, render
+from diffgs_jax.rasterizer import Backend, RenderSettings, expected_depth, render
 
 
 class Predictor(NamedTuple):
@@ -67,13 +68,14 @@ def make_predictor(
     def gaussians(params: Any, cases: Cases) -> Gaussians:
         cameras = rig_cameras if cases.denoised_cameras is None else cases.denoised_cameras
         request = request_views(cases.condition_images, cases.condition_cameras, cameras, resolution, cases.domain)
+        request = _with_further(request, cases)
         keys = jax.numpy.stack([jax.random.key(config.seed)] * len(cases.condition_images))
         *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
         return filtered(last.generated.gaussians, request, variance)
 
     settings = {
         "background": config.background,
-        "dilation": SMOOTHED_DILATION if variance else DILATION,
+        "rendering": rendering_of(module.requirements(model), variance),
         "backend": module.requirements(model).backend,
     }
     render_at = functools.partial(_render_views, **settings)
@@ -84,20 +86,26 @@ def make_predictor(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("resolution", "background", "dilation", "backend"))
+@functools.partial(jax.jit, static_argnames=("resolution", "background", "rendering", "backend"))
 def _render_views(
-    gaussians: Gaussians, cameras: Cameras, *, resolution: int, background: float, dilation: float, backend: Backend
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    resolution: int,
+    background: float,
+    rendering: RenderSettings,
+    backend: Backend,
 ) -> ViewImages:
-    rendering = render(
+    seen = render(
         gaussians,
         cameras,
         height=resolution,
         width=resolution,
         background=background,
-        dilation=dilation,
         backend=backend,
+        **rendering.arguments(),
     )
-    return ViewImages(rendering.image, rendering.alpha, expected_depth(rendering))
+    return ViewImages(seen.image, seen.alpha, expected_depth(seen))
 
 
 def request_views(
@@ -127,3 +135,16 @@ def request_views(
     shapes = ((batch, count, 4, 4), (batch, count, 4))
     others = Cameras(*(np.broadcast_to(leaf, shape) for leaf, shape in zip(generated_cameras, shapes, strict=True)))
     return Request(resolution, domain, given, others)
+
+
+def _with_further(request: Request, cases: Cases) -> Request:
+    """Returns a request that gives the views that are shown beside the condition view, too."""
+    if cases.further_images is None:
+        return request
+    given = request.condition
+    assert given is not None and cases.further_cameras is not None
+    images = np.concatenate([given.images, cases.further_images], axis=1)
+    pairs = zip(given.cameras, cases.further_cameras, strict=True)
+    cameras = Cameras(*(np.concatenate([np.asarray(a), np.asarray(b)], axis=1) for a, b in pairs))
+    views = Views(images, cameras, np.ones(images.shape[:2], bool), given.domain)
+    return dataclasses.replace(request, condition=views)

@@ -210,7 +210,7 @@ def object_mean(views: np.ndarray) -> float:
 
 def _batches(objects: Sequence[PosedObject], config: ProtocolConfig) -> Iterator[tuple[Cases, np.ndarray, int]]:
     """Yields `(cases, indices, real)`; the last batch is filled up with its last object, so that nothing recompiles."""
-    targets = max(len(item.images) for item in objects) - 1
+    targets = max(len(item.asked) for item in objects)
     size = min(config.batch_size, len(objects))
     for start in range(0, len(objects), size):
         indices = np.minimum(np.arange(start, start + size), len(objects) - 1)

@@ -12,6 +12,7 @@ from diffgs_jax.evaluation.protocol import Evaluation, Features, mean_scores, ob
 MODEL = "model"
 ONE_STEP = "model, one step from noise"
 FINER = "model, at twice the resolution"
+SHOWN = "model, the views shown"
 """Names of the rows that are not baselines."""
 
 _Columns = dict[str, tuple[str, str]]
@@ -86,7 +87,7 @@ def summary(
     """Returns everything measured, as JSON can say it.
 
     Args:
-        rows: what the model scored, as `MODEL`, perhaps `ONE_STEP` and `FINER` of it, and the baselines.
+        rows: what the model scored, as `MODEL`, perhaps `ONE_STEP`, `FINER` and `SHOWN` of it, and the baselines.
         truth: features of the true views.
         uids: of the objects, in the order of the scores.
         settings: what the numbers depend on.
@@ -99,7 +100,7 @@ def summary(
         `swapped`.
     """
     means = {name: means_of(row, truth) for name, row in rows.items()}
-    baselines = [name for name in rows if name not in (MODEL, ONE_STEP, FINER)]
+    baselines = [name for name in rows if name not in (MODEL, ONE_STEP, FINER, SHOWN)]
     measure = "bbox_psnr" if "bbox_psnr" in means[MODEL] else "psnr"
     swapped = rows[MODEL].swapped
     swap = None
@@ -128,7 +129,9 @@ def markdown_report(measured: Mapping[str, Any]) -> str:
     settings, means = measured["settings"], measured["means"]
     on_the_object = _ON_THE_OBJECT if measured["measure"] == "bbox_psnr" else {}
     asked = "all other views of the object" if on_the_object else "the target frames of the scene"
-    lines = ["# Evaluation", "", f"One view in, {asked} out; means over views, then over all.", ""]
+    shown = settings.get("views shown", 1)
+    given = "One view" if shown == 1 else f"{shown} views"
+    lines = ["# Evaluation", "", f"{given} in, {asked} out; means over views, then over all.", ""]
     if on_the_object:
         lines += ["On the object:", "", markdown_table(means, _ON_THE_OBJECT), "", "On the whole picture:", ""]
     lines += [markdown_table(means, {k: v for k, v in COLUMNS.items() if k not in on_the_object}), ""]
@@ -178,11 +181,11 @@ def object_rows(
         chosen: which objects to show.
         views: how many target views to show, spread over all there are; fewer if an object has no more.
     """
-    views = min(views, *(len(objects[index].images) - 1 for index in chosen))
+    views = min(views, *(len(objects[index].asked) for index in chosen))
     rows = []
     for index in chosen:
         item = objects[index]
-        truth = np.delete(item.images, item.condition, axis=0)
+        truth = item.images[item.asked]
         shown = np.linspace(0, len(truth) - 1, views).round().astype(int)
         predicted = predictions[index][shown].astype(np.float32) / 255
         rows.append(np.concatenate([item.images[item.condition][None], predicted, truth[shown]]))

@@ -8,7 +8,7 @@ from diffgs_jax.geometry.cameras import (
     spherical_position,
     world_to_camera,
 )
-from diffgs_jax.geometry.gaussians import Gaussians, covariances, rotation_matrices
+from diffgs_jax.geometry.gaussians import Gaussians, covariances, principal_axes, rotation_matrices, with_unit_rotations
 from diffgs_jax.geometry.mirroring import mirror_cameras, mirror_gaussians
 from diffgs_jax.geometry.object_frame import (
     FOREGROUND_RATIO,
@@ -19,6 +19,13 @@ from diffgs_jax.geometry.object_frame import (
     turn_to_azimuth_zero,
 )
 from diffgs_jax.geometry.rays import RayEmbedding, Rays, closest_point_to_origin, embed_rays, pixel_rays
+from diffgs_jax.geometry.similarity import (
+    Similarity,
+    inverse_similarity,
+    moved_cameras,
+    moved_gaussians,
+    similarity_between,
+)
 from diffgs_jax.geometry.smoothing import DILATION, SMOOTHED_DILATION, smoothed
 from diffgs_jax.geometry.spherical_harmonics import sh_from_color, sh_to_color, spherical_harmonics
 from diffgs_jax.geometry.views import OBJECT, SCENE, Views
@@ -34,6 +41,7 @@ __all__ = [
     "ObjectRig",
     "RayEmbedding",
     "Rays",
+    "Similarity",
     "Views",
     "closest_point_to_origin",
     "condition_camera",
@@ -41,18 +49,24 @@ __all__ = [
     "denoised_cameras",
     "embed_rays",
     "intrinsics_from_fov",
+    "inverse_similarity",
     "look_at",
     "mirror_cameras",
     "mirror_gaussians",
+    "moved_cameras",
+    "moved_gaussians",
     "normalize_points",
     "orbit",
     "pixel_rays",
+    "principal_axes",
     "rotation_matrices",
     "sh_from_color",
+    "similarity_between",
     "sh_to_color",
     "spherical_harmonics",
     "spherical_position",
     "turn_to_azimuth_zero",
+    "with_unit_rotations",
     "world_to_camera",
     "smoothed",
 ]

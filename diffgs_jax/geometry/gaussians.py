@@ -1,12 +1,13 @@
 """3D Gaussians as one value, and what their parameters mean (3DGS, Kerbl et al. 2023)."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.spatial.transform import Rotation
 
 
 class Gaussians(NamedTuple):
@@ -36,11 +37,16 @@ def rotation_matrices(quaternions: Float[Array, "*batch 4"]) -> Float[Array, "*b
 
 
 def covariances(
-    rotations: Float[Array, "*batch n 4"], scales: Float[Array, "*batch n 3"]
+    rotations: Float[Array, "*batch n 4"], scales: Float[Array, "*batch n 3"], *, unit: bool = True
 ) -> Float[Array, "*batch n 3 3"]:
-    """Returns Σ = R S Sᵀ Rᵀ (3DGS eq. 6), world units squared."""
-    # Written out by component: XLA has no good way with many 3×3 products, and may take them in TF32 on a GPU.
-    factor = [[row[k] * scales[..., k] for k in range(3)] for row in _rotation_entries(rotations)]
+    """Returns Σ = R S Sᵀ Rᵀ (3DGS eq. 6), world units squared.
+
+    Args:
+        rotations: quaternions wxyz of any length.
+        scales: standard deviations along the rotated axes, world units.
+        unit: as for `principal_axes`.
+    """
+    factor = _scaled_entries(rotations, scales, unit)
     entry = {
         (i, j): functools.reduce(jnp.add, (factor[i][k] * factor[j][k] for k in range(3)))
         for i in range(3)
@@ -48,6 +54,49 @@ def covariances(
     }
     rows = [jnp.stack([entry[min(i, j), max(i, j)] for j in range(3)], axis=-1) for i in range(3)]
     return jnp.stack(rows, axis=-2)
+
+
+def principal_axes(
+    rotations: Float[Array, "*batch n 4"], scales: Float[Array, "*batch n 3"], *, unit: bool = True
+) -> Float[Array, "*batch n 3 3"]:
+    """Returns the columns of R S, whose squares add up to the covariance R S Sᵀ Rᵀ.
+
+    Args:
+        rotations: quaternions wxyz of any length.
+        scales: standard deviations along the rotated axes, world units.
+        unit: normalise the quaternions. Otherwise R is what the formula makes of each as it is, |q|² of the rotation
+            and 1 − |q|² of the identity: what renderers compute that trust their input to be normalised.
+    """
+    return jnp.stack([jnp.stack(row, axis=-1) for row in _scaled_entries(rotations, scales, unit)], axis=-2)
+
+
+def with_unit_rotations(gaussians: Gaussians) -> Gaussians:
+    """Returns Gaussians with unit quaternions that look as these do where quaternions are taken as they are.
+
+    Rotations and scales become the principal axes of the covariances of `principal_axes(unit=False)`. Those of unit
+    quaternions, up to rounding, stay what they are.
+
+    Args:
+        gaussians: `[*batch, n]`, on the host.
+    """
+    rotations, scales = (np.asarray(leaf, np.float64) for leaf in (gaussians.rotations, gaussians.scales))
+    is_off = np.abs(np.linalg.norm(rotations, axis=-1) - 1) > 1e-6
+    if not is_off.any():
+        return gaussians
+    w, x, y, z = (rotations[is_off][:, i] for i in range(4))
+    factor = np.moveaxis(np.asarray(_entries(w, x, y, z)), -1, 0) * scales[is_off][:, None]
+    axes, deviations, _ = np.linalg.svd(factor)
+    axes[..., 2] *= np.linalg.det(axes)[:, None]  # a reflected axis is the same axis
+    quaternions = np.roll(Rotation.from_matrix(axes).as_quat(), 1, axis=-1)
+    rotations, scales = np.array(gaussians.rotations, np.float32), np.array(gaussians.scales, np.float32)
+    rotations[is_off], scales[is_off] = quaternions, deviations
+    return gaussians._replace(rotations=rotations, scales=scales)
+
+
+def _scaled_entries(rotations: Array, scales: Array, unit: bool) -> list[list[Array]]:
+    # Written out by component: XLA has no good way with many 3×3 products, and may take them in TF32 on a GPU.
+    entries = _rotation_entries(rotations) if unit else _entries(*(rotations[..., i] for i in range(4)))
+    return [[row[k] * scales[..., k] for k in range(3)] for row in entries]
 
 
 def _rotation_entries(quaternions: Float[Array, "*batch 4"]) -> list[list[Float[Array, "*batch"]]]:
@@ -60,7 +109,12 @@ def _rotation_entries(quaternions: Float[Array, "*batch 4"]) -> list[list[Float[
     w, x, y, z = (quaternions[..., i] / largest for i in range(4))
     inverse = 1.0 / jnp.sqrt(jnp.where(is_degenerate, 1.0, w * w + x * x + y * y + z * z))
     unit = (jnp.where(is_degenerate, float(i == 0), value * inverse) for i, value in enumerate((w, x, y, z)))
-    w, x, y, z = unit
+    return _entries(*unit)
+
+
+def _entries(
+    w: Array | np.ndarray, x: Array | np.ndarray, y: Array | np.ndarray, z: Array | np.ndarray
+) -> list[list[Any]]:
     return [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],

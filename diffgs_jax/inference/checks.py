@@ -47,6 +47,8 @@ def check_options(
         raise UserError("this model generates no posed views: leave --views out")
     if sampling.views is not None and not 1 <= sampling.views <= 64:
         raise UserError(f"the number of views must be from 1 to 64, not {sampling.views}")
+    if sampling.seed != 0 and not requirements.seeded:
+        raise UserError("this model draws nothing: every seed gives the same; leave --seed and --samples out")
     scales = sampling.guidance
     if len(scales) not in (1, generated) or not all(map(math.isfinite, scales)):
         raise UserError(f"guidance is one finite number, or one for each of the {generated} views, not {list(scales)}")

@@ -1,10 +1,13 @@
 """Where results are assembled: the filter of the training pixel's size, as a model's config asks for it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
-from diffgs_jax.geometry import Cameras, Gaussians, smoothed
-from diffgs_jax.models import Request
+from diffgs_jax.geometry import SMOOTHED_DILATION, Cameras, Gaussians, smoothed
+from diffgs_jax.models import Request, Requirements
+from diffgs_jax.rasterizer import RenderSettings
 
 
 def filtered(gaussians: Gaussians, request: Request, variance: float) -> Gaussians:
@@ -23,3 +26,14 @@ def filtered(gaussians: Gaussians, request: Request, variance: float) -> Gaussia
         *(np.concatenate([np.asarray(leaf) for leaf in leaves], axis=1) for leaves in zip(*seen, strict=True))
     )
     return smoothed(Gaussians(*jax.device_get(gaussians)), cameras, request.resolution, variance)
+
+
+def rendering_of(requirements: Requirements, variance: float) -> RenderSettings:
+    """Returns how Gaussians are rendered so that they look as in training: with little dilation where it is in them.
+
+    Args:
+        requirements: of the model that made them.
+        variance: that `filtered` made part of them.
+    """
+    settings = requirements.rendering
+    return dataclasses.replace(settings, dilation=SMOOTHED_DILATION) if variance else settings

@@ -10,6 +10,9 @@ from typing import Literal
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.interop import Matting
 
+Frame = Literal["object", "cameras"]
+"""Where a splat is: in the object frame, or in the frame of the cameras that were given."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:

@@ -16,9 +16,7 @@ from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, sampler_kin
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import checked_path, model_sha256
 from diffgs_jax.geometry import (
-    DILATION,
     OBJECT,
-    SMOOTHED_DILATION,
     Cameras,
     Gaussians,
     ObjectRig,
@@ -27,8 +25,8 @@ from diffgs_jax.geometry import (
 )
 from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.compile_cache import use_compile_cache
-from diffgs_jax.inference.conditions import PosedImages, read_posed_images, show_image
-from diffgs_jax.inference.filtering import filtered
+from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images, show_image
+from diffgs_jax.inference.filtering import filtered, rendering_of
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import (
@@ -114,7 +112,8 @@ class Pipeline:
         """
         inputs, sampling = with_changes(inputs, sampling, changes)
         self.check(inputs, sampling, has_image=image is not None)
-        request = self.request(None if image is None else self.prepare(image, inputs), inputs, sampling)
+        given = None if image is None else self.prepare(image, inputs)
+        request = self.request(given, inputs, sampling)
         if on_step is not None:
             on_step(0)
         kept: list[tuple[np.ndarray, np.ndarray]] = []
@@ -131,15 +130,18 @@ class Pipeline:
         gaussians, variance = found.gaussians, self.filter_variance(sampling)
         if gaussians is not None:
             gaussians = Gaussians(*(leaf[0] for leaf in filtered(gaussians, request, variance)))
+        moved = None if given is None else given.given
         return Result(
             gaussians=gaussians,
             views=found.views,
             images=found.images,
             rig=self._rig(sampling.views),
             background=self.background,
-            dilation=SMOOTHED_DILATION if variance else DILATION,
+            rendering=rendering_of(self.requirements, variance),
             backend=self.requirements.backend,
             trajectory=Trajectory(*map(np.stack, zip(*kept, strict=True))) if kept else None,
+            given=moved,
+            frame="cameras" if moved is not None and self.requirements.condition_views[0] > 1 else "object",
         )
 
     def generate(
@@ -176,9 +178,13 @@ class Pipeline:
     def prepare(self, image: ImageSource, inputs: InputOptions = InputOptions()) -> PosedImages:  # noqa: B008 (frozen)
         """Returns what the model would be shown: the object alone, framed as in training."""
         if isinstance(image, PosedImages):
+            check_posed(image, self.config)
             return image
         if not isinstance(image, np.ndarray) and pathlib.Path(image).suffix.lower() == ".json":
             return read_posed_images(image, self.config, inputs)
+        if self.requirements.condition_views[0] > 1:
+            count = self.requirements.condition_views[0]
+            raise UserError(f"this model needs {count} posed pictures: give the transforms.json that lists them")
         return show_image(image, self.config, inputs)
 
     def request(
@@ -221,7 +227,8 @@ class Pipeline:
             has_image=has_image,
             generated=len(self._rig(sampling.views).azimuths),
         )
-        self.sampler(sampling)
+        if self.sampler(sampling) is None and (sampling.steps is not None or sampling.sampler is not None):
+            raise UserError("this model takes no steps: leave --steps and --sampler out")
         self.classifier(sampling)
 
     @property
@@ -273,7 +280,10 @@ class Pipeline:
 
     def filter_variance(self, sampling: SamplingOptions) -> float:
         """Returns the variance that is made part of every Gaussian, square pixels of the training views; 0 for none."""
-        return self.config.sampling.filter if sampling.filter else 0.0
+        is_widened = (
+            self.requirements.rendering.dilation > 0
+        )  # rendering that adds nothing leaves nothing to make up for
+        return self.config.sampling.filter if sampling.filter and is_widened else 0.0
 
     @functools.cached_property
     def fingerprint(self) -> str:

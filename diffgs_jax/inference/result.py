@@ -10,7 +10,16 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import DILATION, Gaussians, ObjectRig, Views
+from diffgs_jax.geometry import (
+    Gaussians,
+    ObjectRig,
+    Similarity,
+    Views,
+    inverse_similarity,
+    moved_gaussians,
+    with_unit_rotations,
+)
+from diffgs_jax.inference.options import Frame
 from diffgs_jax.interop import (
     Shown,
     Sphere,
@@ -22,7 +31,7 @@ from diffgs_jax.interop import (
     write_video,
 )
 from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
-from diffgs_jax.rasterizer import Backend
+from diffgs_jax.rasterizer import Backend, RenderSettings
 
 
 class Trajectory(NamedTuple):
@@ -49,10 +58,12 @@ class Result:
         images: `[1, h, w, 3]` in [0, 1], from a model that makes images without a pose.
         rig: the cameras of the generated views, and of turntables.
         background: grey level in [0, 1] that the views are on.
-        dilation: what `render` adds to these Gaussians so that they look as in training, square pixels: little where
-            the filter is part of them.
+        rendering: how these Gaussians are rendered so that they look as in training: with little dilation where the
+            filter is part of them.
         backend: who renders turntables.
         trajectory: the way there, if asked for.
+        given: the similarity from the frame that cameras were given in to the object frame; None without another.
+        frame: where the Gaussians of files are, unless another is asked for.
     """
 
     gaussians: Gaussians | None
@@ -60,9 +71,11 @@ class Result:
     images: Float[np.ndarray, "1 h w 3"] | None = None
     rig: ObjectRig = ObjectRig()
     background: float = 1.0
-    dilation: float = DILATION
+    rendering: RenderSettings = RenderSettings()
     backend: Backend = "auto"
     trajectory: Trajectory | None = None
+    given: Similarity | None = None
+    frame: Frame = "object"
 
     @property
     def splat(self) -> Gaussians:
@@ -74,6 +87,31 @@ class Result:
         if self.gaussians is None:
             raise UserError("this model makes images, not Gaussians")
         return self.gaussians
+
+    def stored(self, *, frame: Frame | None = None, raw: bool = False) -> Gaussians:
+        """Returns the Gaussians as files hold them: with unit quaternions, so that viewers show what the model showed.
+
+        Args:
+            frame: `object`, or that of the `cameras` that were given; `self.frame` if None.
+            raw: leave quaternions as long as they are, which only the model's own renderer understands.
+
+        Raises:
+            UserError: if there is no other frame, or raw Gaussians are asked for in it.
+        """
+        gaussians, frame = self.splat, self.frame if frame is None else frame
+        if not raw and not self.rendering.unit_rotations:
+            gaussians = with_unit_rotations(gaussians)
+        if frame == "object":
+            return gaussians
+        if raw:
+            raise UserError("raw Gaussians are in the object frame: quaternions of other lengths cannot be turned")
+        if self.given is None:
+            raise UserError("the cameras were given in the object frame, or not at all: there is no other frame")
+        if gaussians.sh.shape[-2] != 1:
+            raise UserError(
+                "colours that depend on the direction cannot be turned: leave the splat in the object frame"
+            )
+        return Gaussians(*map(np.asarray, moved_gaussians(inverse_similarity(self.given), gaussians)))
 
     def cleaned(self, *, min_opacity: float = 0.0, crop_radius: float | None = None) -> "Result":
         """Returns the same without Gaussians that are faint or far out.
@@ -103,12 +141,16 @@ class Result:
             raise DataError("every Gaussian is too faint to be seen: there is nothing to write")
         return dataclasses.replace(self, gaussians=kept)
 
-    def save(self, path: str | os.PathLike[str], *, prune: bool = True) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, prune: bool = True, frame: Frame | None = None, raw: bool = False
+    ) -> None:
         """Writes the Gaussians (`.ply`, `.spz`, `.splat`) or a mesh of them (`.glb`, `.obj`), as the suffix says.
 
         Args:
             path: the file.
             prune: leave out what changes no pixel (`pruned`).
+            frame: of Gaussians, as for `stored`; meshes are in the object frame.
+            raw: of Gaussians, as for `stored`; `.ply` only.
 
         Raises:
             UserError: if the suffix is none of these, a package is missing, or the file cannot be written.
@@ -117,7 +159,8 @@ class Result:
         if pathlib.Path(path).suffix.lower() in MESH_SUFFIXES:
             write_mesh(path, self.mesh())
         else:
-            write_gaussians(path, (self.pruned() if prune else self).splat)
+            kept = (self.pruned() if prune else self).stored(frame=frame, raw=raw)
+            write_gaussians(path, kept, raw=raw)
 
     def mesh(self, **settings: Any) -> Mesh:
         """Returns a closed mesh with vertex colours; settings are those of `diffgs_jax.meshing.extract_mesh`."""
@@ -130,7 +173,7 @@ class Result:
             path: the file.
             prune: leave out what changes no pixel (`pruned`).
         """
-        return write_ply(path, (self.pruned() if prune else self).splat)
+        return write_ply(path, (self.pruned() if prune else self).stored())
 
     def turntable(
         self,
@@ -162,7 +205,7 @@ class Result:
             rig=self.rig,
             background=self.background if background is None else background,
             shows=shows,
-            dilation=self.dilation,
+            rendering=self.rendering,
             backend=self.backend,
             progress=progress,
         )

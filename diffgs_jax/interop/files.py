@@ -13,7 +13,7 @@ SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
 """What `write_gaussians` and `read_gaussians` know."""
 
 
-def write_gaussians(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
+def write_gaussians(path: str | os.PathLike[str], gaussians: Gaussians, *, raw: bool = False) -> int:
     """Writes one set of Gaussians in the format that the suffix names.
 
     `.ply` keeps everything and is the largest; `.spz` is a quarter of it and keeps what can be seen; `.splat` keeps one
@@ -22,17 +22,21 @@ def write_gaussians(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
     Args:
         path: the file; one that is there is replaced when the new one is complete.
         gaussians: without batch axes, `[n, …]`, SH degree 0 to 3.
+        raw: keep the lengths of quaternions, which `.ply` alone can.
 
     Returns:
         The number of Gaussians written.
 
     Raises:
-        UserError: if the suffix is of no known format or the file cannot be written.
+        UserError: if the suffix is of no known format, or not `.ply` for raw ones, or the file cannot be written.
         DataError: if a value is not finite, or too large for the format.
     """
-    match _suffix(path):
+    suffix = _suffix(path)
+    if raw and suffix != ".ply":
+        raise UserError(f"{suffix} files keep no raw quaternions: write a .ply")
+    match suffix:
         case ".ply":
-            return write_ply(path, gaussians)
+            return write_ply(path, gaussians, raw=raw)
         case ".spz":
             return write_spz(path, gaussians)
         case _:

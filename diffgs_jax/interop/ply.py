@@ -23,15 +23,16 @@ _SMALLEST_SCALE = 1e-12
 _REST_COUNTS = (0, 9, 24, 45)  # 3 channels × ((degree + 1)² − 1)
 
 
-def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
+def write_ply(path: str | os.PathLike[str], gaussians: Gaussians, *, raw: bool = False) -> int:
     """Writes one set of Gaussians as a .ply that 3DGS viewers read.
 
     Opacities of exactly 0 and 1 are stored as the nearest finite logits, zero scales as 1e-12, rotations as unit
-    quaternions (not every viewer normalises them).
+    quaternions (not every viewer normalises them) unless they are raw.
 
     Args:
         path: the file; one that is there is replaced when the new one is complete.
         gaussians: without batch axes, `[n, …]`, SH degree 0 to 3.
+        raw: keep the lengths of quaternions.
 
     Returns:
         The number of Gaussians written.
@@ -41,6 +42,7 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> int:
         UserError: if the file cannot be written.
     """
     means, rotations, scales, opacities, sh = finished(path, gaussians)
+    rotations = np.asarray(gaussians.rotations, np.float64) if raw else rotations
     probability = np.clip(opacities, _SMALLEST_OPACITY, 1 - _SMALLEST_OPACITY)
     rest = np.swapaxes(sh[:, 1:], 1, 2).reshape(len(means), 3 * (sh.shape[1] - 1))
     columns = [

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from diffgs_jax.geometry import DILATION, Cameras, Gaussians, ObjectRig, orbit
+from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, orbit
 from diffgs_jax.interop.depth_maps import depth_colors, normal_colors, normals_from_depth
 from diffgs_jax.interop.turntable_settings import Shown
-from diffgs_jax.rasterizer import Backend, expected_depth, render
+from diffgs_jax.rasterizer import Backend, RenderSettings, expected_depth, render
 
 _FRAMES_AT_ONCE = 8  # rendered by one call: bounds memory, and is the only shape that is compiled
 _GROUP = 2048  # numbers of Gaussians are rounded up to multiples, so that few programs are compiled
@@ -25,7 +25,7 @@ def render_turntable(
     rig: ObjectRig | None = None,
     background: float | tuple[float, float, float] = 1.0,
     shows: Shown = "color",
-    dilation: float = DILATION,
+    rendering: RenderSettings = RenderSettings(),  # noqa: B008 (frozen)
     backend: Backend = "auto",
     progress: Callable[[int], object] | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
@@ -39,7 +39,7 @@ def render_turntable(
         background: grey value or RGB in [0, 1].
         shows: their colours; their depth, dark blue far and light yellow near; or the normals of the surface that the
             depth describes, x, y and z of the object frame as red, green and blue.
-        dilation: of `render`, square pixels.
+        rendering: how they are rendered.
         backend: who renders.
         progress: called with the number of frames that have been finished since the last call.
     """
@@ -53,7 +53,7 @@ def render_turntable(
     images, alphas, depths = [], [], []
     for start in range(0, frames, _FRAMES_AT_ONCE):
         turn = Cameras(*(jnp.asarray(leaf[start : start + _FRAMES_AT_ONCE]) for leaf in cameras))
-        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size, dilation, backend)
+        image, alpha, depth = _frames(gaussians, turn, jnp.asarray(behind), size, rendering, backend)
         if shows == "color":
             images.append(np.asarray(image))
         else:
@@ -73,11 +73,11 @@ def render_turntable(
     return np.round(np.clip(mixed, 0, 1) * 255).astype(np.uint8)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "dilation", "backend"))
+@functools.partial(jax.jit, static_argnames=("size", "rendering", "backend"))
 def _frames(
-    gaussians: Gaussians, cameras: Cameras, background: Array, size: int, dilation: float, backend: Backend
+    gaussians: Gaussians, cameras: Cameras, background: Array, size: int, rendering: RenderSettings, backend: Backend
 ) -> tuple[Array, Array, Array]:
     seen = render(
-        gaussians, cameras, height=size, width=size, background=background, dilation=dilation, backend=backend
+        gaussians, cameras, height=size, width=size, background=background, backend=backend, **rendering.arguments()
     )
     return jnp.round(jnp.clip(seen.image, 0, 1) * 255).astype(jnp.uint8), seen.alpha, expected_depth(seen)

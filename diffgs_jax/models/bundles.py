@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from diffgs_jax.diffusion import Sampler
 from diffgs_jax.geometry import Cameras, Gaussians, Views
-from diffgs_jax.rasterizer import Backend
+from diffgs_jax.rasterizer import Backend, RenderSettings
 
 Params = dict[str, Any]
 """Nested dictionaries of arrays: what is trained, averaged, saved and sharded."""
@@ -193,6 +193,9 @@ class Requirements:
         domains: what can be generated.
         guided: whether classifier-free guidance means something.
         backend: who renders the Gaussians that it makes (`diffgs_jax.rasterizer.Backend`).
+        rendering: how they are rendered.
+        seeded: whether another seed gives another result.
+        upright: whether posed views must be those of upright cameras that look at the object's centre.
     """
 
     makes: Literal["gaussians", "images", "nothing"]
@@ -207,6 +210,9 @@ class Requirements:
     domains: tuple[Literal["object", "scene"], ...] = ("object",)
     guided: bool = False
     backend: Backend = "auto"
+    rendering: RenderSettings = RenderSettings()
+    seeded: bool = True
+    upright: bool = False
 
 
 class Cost(NamedTuple):

@@ -275,6 +275,9 @@ def _register_families() -> None:
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
+    from diffgs_jax.models.gsrecon.config import GSReconConfig
+
+    register("gsrecon", GSReconConfig, "diffgs_jax.models.gsrecon.family")
 
 
 _register_families()

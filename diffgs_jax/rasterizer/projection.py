@@ -23,6 +23,9 @@ from diffgs_jax.geometry import Cameras, world_to_camera
 ALPHA_MIN = 1.0 / 255.0
 """Contributions fainter than this are skipped (3DGS)."""
 
+_DIMMED_AREA = 1e-6
+"""Determinant of a covariance in the image, pixels⁴, below which subpixel dimming leaves nothing (RaDe-GS)."""
+
 _WINDOW = 1.3
 """Sides of the window in which x/z and y/z are left as they are, over those of the image (3DGS)."""
 
@@ -47,7 +50,7 @@ class Projection(NamedTuple):
         depths: `[*batch, n]` z in the camera's frame, world units; 1 where not visible.
         extents: `[*batch, n, 2]` half-width and half-height, pixels, of the region where alpha can reach 1/255.
         is_visible: `[*batch, n]` False where the Gaussian must not be drawn. Its other values are then meaningless.
-        opacities: `[*batch, n]` peak alphas in the image, in [0, 1]; below those given where antialiasing dims them.
+        opacities: `[*batch, n]` peak alphas in the image, in [0, 1]; below those given where something dims them.
     """
 
     means: Float[Array, "*batch n 2"]
@@ -69,6 +72,7 @@ def project(
     near: float = 0.01,
     dilation: float = 0.3,
     antialiased: bool = False,
+    subpixel_dimming: bool = False,
 ) -> Projection:
     """Projects Gaussians by the local affine approximation (Zwicker et al. 2001; 3DGS eq. 5).
 
@@ -88,6 +92,9 @@ def project(
         dilation: added to both variances, square pixels.
         antialiased: dim each Gaussian by sqrt(det Σ' before dilation / after), so that what is thinner than a pixel
             does not gain by being dilated (Yu et al. 2024, the 2D filter of Mip-Splatting).
+        subpixel_dimming: multiply each opacity by sqrt(det Σ' before dilation / (after + 1e-6) + 1e-6), and drop what
+            has a determinant of at most 1e-6 before it (RaDe-GS, Zhang et al. 2024). Without dilation it dims what is
+            smaller than a pixel by half at most.
     """
     cameras, is_usable = usable_cameras(cameras, height=height, width=width)
     view = world_to_camera(jnp.asarray(cameras.camera_to_world))
@@ -130,6 +137,13 @@ def project(
         # What would be dimmed below 1/255 is dropped first: the square root has no slope at zero.
         is_visible &= kept * opacities**2 >= ALPHA_MIN**2
         opacities = opacities * jnp.sqrt(jnp.where(is_visible, kept, 1.0))
+    if subpixel_dimming:
+        before = xx * yy - xy * xy
+        is_visible &= before > _DIMMED_AREA
+        before = jnp.where(is_visible, before, 1.0)
+        after = jnp.where(is_visible, determinant, 1.0)
+        opacities = opacities * jnp.sqrt(before / (after + _DIMMED_AREA) + _DIMMED_AREA)
+        is_visible &= opacities >= ALPHA_MIN
     conics = _conics(xx + dilation, xy, yy + dilation, jnp.where(is_visible, determinant, 1.0))
 
     # alpha ≥ 1/255 inside dᵀ Σ'⁻¹ d ≤ 2 ln(255 o), whose bounding box has half-sides sqrt(2 ln(255 o) Σ'ᵢᵢ).

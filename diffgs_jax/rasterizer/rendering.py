@@ -23,6 +23,10 @@ _LARGEST = 1e9
 """Scales, coefficients of colours, features and backgrounds beyond count as this: their products stay finite."""
 
 
+_LONGEST_QUATERNION = 1e3
+"""Components of quaternions that are not normalised count as at most this."""
+
+
 class Rendering(NamedTuple):
     """What a camera sees.
 
@@ -64,6 +68,8 @@ def render(
     near: float = 0.01,
     dilation: float = 0.3,
     antialiased: bool = False,
+    subpixel_dimming: bool = False,
+    unit_rotations: bool = True,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
     with_radii: bool = False,
     capacity: int | None = None,
@@ -91,6 +97,8 @@ def render(
         dilation: added to both 2D variances, square pixels.
         antialiased: dim what the dilation widens, so that thin Gaussians keep their weight at any resolution
             (Mip-Splatting, Yu et al. 2024; gsplat's "antialiased").
+        subpixel_dimming: dim what is smaller than a pixel (RaDe-GS; see `project`).
+        unit_rotations: normalise quaternions; False takes the matrix of each as it is (see `geometry.covariances`).
         features: `[*batch, n, c]`, blended like colours on zero (normals, coordinates, anything).
         with_radii: also return where each Gaussian can be seen.
         capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not
@@ -116,8 +124,8 @@ def render(
         most = min(max(most, grid.tiles), splats * grid.tiles)
         return blend_tiles(projection, channels, grid=grid, capacity=most, launcher=launcher)
 
-    optics = _Optics(height, width, near, dilation, antialiased)
-    return _draw(blend, optics, gaussians, cameras, background, features, with_radii=with_radii)
+    optics = _Optics(height, width, near, dilation, antialiased, subpixel_dimming)
+    return _draw(blend, optics, gaussians, cameras, background, features, unit_rotations, with_radii=with_radii)
 
 
 def render_dense(
@@ -130,6 +138,8 @@ def render_dense(
     near: float = 0.01,
     dilation: float = 0.3,
     antialiased: bool = False,
+    subpixel_dimming: bool = False,
+    unit_rotations: bool = True,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
     with_radii: bool = False,
 ) -> Rendering:
@@ -146,6 +156,8 @@ def render_dense(
         near: as in `render`.
         dilation: as in `render`.
         antialiased: as in `render`.
+        subpixel_dimming: as in `render`.
+        unit_rotations: as in `render`.
         features: as in `render`.
         with_radii: as in `render`.
 
@@ -154,8 +166,8 @@ def render_dense(
     """
     check_settings(height, width, near, dilation, None)
     blend = functools.partial(blend_dense, height=height, width=width)
-    optics = _Optics(height, width, near, dilation, antialiased)
-    return _draw(blend, optics, gaussians, cameras, background, features, with_radii=with_radii)
+    optics = _Optics(height, width, near, dilation, antialiased, subpixel_dimming)
+    return _draw(blend, optics, gaussians, cameras, background, features, unit_rotations, with_radii=with_radii)
 
 
 class _Scene(NamedTuple):
@@ -173,6 +185,7 @@ class _Optics(NamedTuple):
     near: float
     dilation: float
     antialiased: bool
+    subpixel_dimming: bool
 
 
 def _draw(
@@ -182,6 +195,7 @@ def _draw(
     cameras: Cameras,
     background: float | Array | np.ndarray,
     features: Array | np.ndarray | None,
+    unit_rotations: bool,
     *,
     with_radii: bool,
 ) -> Rendering:
@@ -195,7 +209,7 @@ def _draw(
         background: float | Array | np.ndarray,
         features: Array | np.ndarray | None,
     ) -> Rendering:
-        projection, channels = _flatten(gaussians, cameras, features, optics)
+        projection, channels = _flatten(gaussians, cameras, features, optics, unit_rotations)
         images, count = projection.depths.shape
         if images * count == 0:
             blended = jnp.zeros((images, height, width, channels.shape[-1]), channels.dtype)
@@ -211,7 +225,13 @@ def _draw(
     return draw_split(draw, layout, gaussians, cameras, background, features)
 
 
-def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None, optics: _Optics) -> _Scene:
+def _flatten(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    features: Array | np.ndarray | None,
+    optics: _Optics,
+    unit_rotations: bool,
+) -> _Scene:
     """Projects and colours every Gaussian for every camera; channels are colour, depth and features."""
     # Eight bits of a bfloat16 do not say at which pixel something is.
     dtype = jnp.result_type(*gaussians, *cameras, *([] if features is None else [features]), jnp.float32)
@@ -231,7 +251,9 @@ def _flatten(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarra
         return jnp.broadcast_to(values, lead + inner).reshape((images, *inner))
 
     (means, rotations, scales, opacities, sh), features = _without_nonfinite(gaussians, features, dtype)
-    spread = covariances(rotations, _bounded(scales))
+    if not unit_rotations:
+        rotations = jnp.clip(rotations, -_LONGEST_QUATERNION, _LONGEST_QUATERNION)
+    spread = covariances(rotations, _bounded(scales), unit=unit_rotations)
     poses = jnp.asarray(cameras.camera_to_world, dtype).reshape(images, 4, 4)
     flat = Cameras(poses, jnp.asarray(cameras.intrinsics, dtype).reshape(images, 4))
     means = per_image(means)

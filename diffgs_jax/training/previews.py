@@ -19,7 +19,7 @@ from diffgs_jax.models.bundles import (
     request_of,
 )
 from diffgs_jax.models.generation import make_denoiser
-from diffgs_jax.rasterizer import Backend, Rendering, expected_depth, render
+from diffgs_jax.rasterizer import Backend, Rendering, RenderSettings, expected_depth, render
 from diffgs_jax.training.sharding import gather
 
 _SEED = 0
@@ -64,7 +64,7 @@ def preview_columns(
     From left to right: what is diffused as it is; the same with noise of half the schedule, and what the network makes
     of that in one call; what is sampled from pure noise by DDIM; and for families that make Gaussians the target views
     as they are, the sampled Gaussians rendered there, and the depth of that rendering, near bright. Families that do
-    not diffuse have no noisy columns.
+    not diffuse have no noisy columns, and show what they are given.
 
     Args:
         model: of a family that generates.
@@ -85,12 +85,12 @@ def preview_columns(
         for name, x in zip(names, states, strict=True):
             shown[name] = _images_of(module.decode(model, params, frozen, request, x, None))
     *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
-    shown["sampled from noise"] = _images_of(last.generated)
+    shown["given" if sampler is None else "sampled from noise"] = _images_of(last.generated)
     gaussians, targets = last.generated.gaussians, batch.targets
     if gaussians is not None and targets is not None:
         needs = module.requirements(model)
         background = 1.0 if needs.background is None else needs.background
-        rendering = _render(gaussians, targets.cameras, request.resolution, background, needs.backend)
+        rendering = _render(gaussians, targets.cameras, request.resolution, background, needs.backend, needs.rendering)
         shown["new, true"] = jnp.asarray(targets.images)
         shown["sampled"] = rendering.image
         shown["its depth"] = depth_images(rendering)
@@ -112,9 +112,19 @@ def _half_noised(
     return clean, noisy, make_denoiser(model, params, frozen, request)(noisy, told).x0
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def _render(gaussians: Any, cameras: Any, resolution: int, background: float, backend: Backend) -> Rendering:
-    return render(gaussians, cameras, height=resolution, width=resolution, background=background, backend=backend)
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _render(
+    gaussians: Any, cameras: Any, resolution: int, background: float, backend: Backend, settings: RenderSettings
+) -> Rendering:
+    return render(
+        gaussians,
+        cameras,
+        height=resolution,
+        width=resolution,
+        background=background,
+        backend=backend,
+        **settings.arguments(),
+    )
 
 
 def _images_of(generated: Generated) -> Array:

@@ -126,7 +126,7 @@ def make_asset(
         size=FILM_SIZE,
         rig=rig,
         background=background,
-        dilation=result.dilation,
+        rendering=result.rendering,
         progress=on_frames,
     )
     write_video(film, frames)

@@ -53,7 +53,7 @@ def test_the_filter_is_part_of_what_is_returned_and_the_views_are_not_touched(pi
     np.testing.assert_array_equal(made.gaussians.scales, expected.scales)
     assert (made.gaussians.scales > raw.gaussians.scales).all()
     np.testing.assert_array_equal(made.views.images, raw.views.images)
-    assert (raw.dilation, made.dilation) == (DILATION, SMOOTHED_DILATION)
+    assert (raw.rendering.dilation, made.rendering.dilation) == (DILATION, SMOOTHED_DILATION)
     unfiltered = dataclasses.replace(TINY.sampling, filter=0.0)
     imported = dataclasses.replace(pipeline, config=dataclasses.replace(TINY, sampling=unfiltered))
     np.testing.assert_array_equal(imported(picture, steps=2).gaussians.scales, raw.gaussians.scales)

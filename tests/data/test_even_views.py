@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffgs_jax.data import ObjectViewLimits, SceneViewLimits, ViewChoice, ViewCounts, choose_views, scoring_views
-from diffgs_jax.data.even_views import even_sets
+from diffgs_jax.data.even_views import even_sets, most_even_set
 from diffgs_jax.data.view_selection import NoViewsWithinLimits
 from diffgs_jax.geometry import look_at, spherical_position
 
@@ -165,3 +165,11 @@ def test_random_views_care_for_no_limits_and_scenes_for_no_rings():
             choose_views(poses, counts, frames, np.random.default_rng(seed), EVEN),
             choose_views(poses, counts, frames, np.random.default_rng(seed)),
         )
+
+
+def test_the_most_even_set_is_level():
+    level = poses_at([0, 90, 180, 270, 20, 110, 200, 290], [5.0, 9.0, 5.0, 5.0] + [18.0] * 4)
+    assert most_even_set(level, 4).tolist() == [4, 5, 6, 7]
+    uneven = poses_at([0, 80, 185, 275, 45, 93, 182], 10.0)
+    assert most_even_set(uneven, 4).tolist() == [5, 6, 3, 0]
+    assert not len(most_even_set(poses_at([0, 10, 20], 10.0), 4))

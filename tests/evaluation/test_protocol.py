@@ -59,6 +59,30 @@ def test_condition_is_the_view_nearest_the_elevation():
     assert [item.condition for item in objects()] == [3, 0, 0]
 
 
+def test_views_that_are_shown_beside_the_condition_are_not_asked_for():
+    item = objects()[0]._replace(further=(0,))
+    assert item.asked.tolist() == [1, 2]
+    cases = evaluation.make_cases([item])
+    assert cases.target_images.shape[:2] == (1, 2) and cases.further_images.shape[:2] == (1, 1)
+    np.testing.assert_array_equal(cases.further_images[0, 0], item.images[0])
+    # Both are turned by the same angle, 60 degrees back.
+    position = cases.further_cameras.camera_to_world[0, 0, :3, 3]
+    assert np.degrees(np.arctan2(position[1], position[0])) == pytest.approx(10 - 300 + 360, abs=1e-3)
+    shown = evaluation.ViewImages(*(np.stack([one, other], axis=1) for one, other in _first_two(cases)))
+    cameras = jax.tree.map(
+        lambda one, others: np.concatenate([one[:, None], others], axis=1),
+        cases.condition_cameras,
+        cases.further_cameras,
+    )
+    copied = evaluation.nearest_view(shown, cameras, cameras)
+    np.testing.assert_array_equal(copied.image, shown.image)
+
+
+def _first_two(cases):
+    yield cases.condition_images, cases.further_images[:, 0]
+    yield cases.condition_alphas, cases.further_alphas[:, 0]
+
+
 def test_cases_split_views_and_turn_the_world():
     items = objects()
     cases = evaluation.make_cases(items)

@@ -19,7 +19,7 @@ from diffgs_jax.data.images import encode_webp
 from diffgs_jax.data.store import write_store
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import orbit
-from diffgs_jax.inference import load
+from diffgs_jax.inference import PosedImages, load
 from diffgs_jax.models import Cost, Diffuses, Encodes, Family, Generates, Predicts, Requirements, family, kind_of, kinds
 from diffgs_jax.models.bundles import (
     request_of,
@@ -29,12 +29,19 @@ from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, Networ
 from diffgs_jax.models.family import (
     register,
 )
+from diffgs_jax.models.gsrecon import GSReconConfig, ReconstructionLossConfig, ReconstructorConfig
 from diffgs_jax.models.noisy_classifier import EncoderConfig, NoisyClassifierConfig
+from diffgs_jax.models.splat_grid import SplatGridConfig
 
 SIZE = 16
 GAUSSIANS = DiffusionGSConfig(
     network=NetworkConfig(width=16, layers=1, heads=1, patch_size=8, stride=4, free_gaussians=1),
     losses=LossConfig(condition_dropout=0.5),
+)
+RECONSTRUCTOR = GSReconConfig(
+    network=ReconstructorConfig(width=16, layers=1, heads=1, hidden=16, stride=4),
+    grid=SplatGridConfig(smallest_scale=0.01, largest_scale=0.3, places="centers"),
+    losses=ReconstructionLossConfig(perceptual=0.0),
 )
 VIEWS = {"condition_views": 1, "noisy_views": 2, "novel_views": 1}
 SINGLE = {"condition_views": 0, "noisy_views": 1, "novel_views": 0}
@@ -52,6 +59,12 @@ TINY = {
         SINGLE | {"labels": ("a", "b", "c", "d")},
         ("--model.network.groups", "2"),
         lambda model: model.network.groups == 2,
+    ),
+    "gsrecon": (
+        RECONSTRUCTOR,
+        {"condition_views": 4, "noisy_views": 0, "novel_views": 1},
+        ("--model.network.heads", "2"),
+        lambda model: model.network.heads == 2,
     ),
     "stub": (
         stub_family.StubConfig(),
@@ -194,15 +207,23 @@ def test_a_checkpoint_generates_the_same_again(config, tmp_path):
     save_weights(tmp_path / "saved", 1, params, {"config": to_dict(config), "counters": {"samples": 0}})
     pipeline = load(tmp_path / "saved")
     image = None
-    if pipeline.requirements.condition_views[0]:
+    if shown := pipeline.requirements.condition_views[0]:
         image = np.pad(np.full((8, 8, 4), 255, np.uint8), ((4, 4), (4, 4), (0, 0)))
-    first, second, other = (pipeline(image, steps=2, seed=seed) for seed in (3, 3, 4))
+    if shown > 1:
+        image = PosedImages(np.full((shown, SIZE, SIZE, 3), 0.5, np.float32), orbit(np.arange(shown) * 360 / shown))
+    if not pipeline.requirements.seeded:
+        with pytest.raises(UserError, match="every seed gives the same"):
+            pipeline(image, seed=3)
+    seeds = (3, 3, 4) if pipeline.requirements.seeded else (0, 0, 0)
+    steps = 2 if pipeline.sampler_kinds else None
+    first, second, other = (pipeline(image, steps=steps, seed=seed) for seed in seeds)
     made = {"gaussians": "gaussians", "images": "images"}[pipeline.requirements.makes]
     of = [jax.tree.leaves(getattr(result, made)) for result in (first, second, other)]
     assert all(np.isfinite(leaf).all() for leaf in of[0])
     for ours, theirs in zip(of[0], of[1], strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert any(np.abs(ours - theirs).max() > 0 for ours, theirs in zip(of[0], of[2], strict=True))
+    is_other = any(np.abs(ours - theirs).max() > 0 for ours, theirs in zip(of[0], of[2], strict=True))
+    assert is_other == pipeline.requirements.seeded
 
 
 @kinds_with("stub")

@@ -3,6 +3,7 @@
 from diffgs_jax.models.layers.dit import Block, ScaleNorm, layer_norm, modulate
 from diffgs_jax.models.layers.embeddings import TimeFeatures, TimestepEmbedding, fourier_embedding, sinusoidal_embedding
 from diffgs_jax.models.layers.initialization import Initializers, draw_uniform, initializers, uniform_bounds
+from diffgs_jax.models.layers.llama import LlamaBlock, LlamaTrunk, swiglu_width
 from diffgs_jax.models.layers.patches import patchify, unpatchify
 from diffgs_jax.models.layers.resnet import AttentionBlock, BlockSettings, Downsample, ResNetBlock, Upsample
 from diffgs_jax.models.layers.trunk import RematKeeps, Trunk
@@ -20,6 +21,8 @@ __all__ = [
     "AttentionBlock",
     "Block",
     "Initializers",
+    "LlamaBlock",
+    "LlamaTrunk",
     "RematKeeps",
     "ScaleNorm",
     "TimestepEmbedding",
@@ -31,5 +34,6 @@ __all__ = [
     "sinusoidal_embedding",
     "fourier_embedding",
     "TimeFeatures",
+    "swiglu_width",
     "unpatchify",
 ]
