@@ -270,14 +270,13 @@ def config_of_kind(kind: Any, source: str = "config") -> type:
 def _register_families() -> None:
     from diffgs_jax.models.ddpm.config import DDPMConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+    from diffgs_jax.models.gsrecon.config import GSReconConfig
     from diffgs_jax.models.noisy_classifier.config import NoisyClassifierConfig
 
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
-    register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
-    from diffgs_jax.models.gsrecon.config import GSReconConfig
-
     register("gsrecon", GSReconConfig, "diffgs_jax.models.gsrecon.family")
+    register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
 
 
 _register_families()
