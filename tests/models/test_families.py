@@ -26,9 +26,11 @@ from diffgs_jax.models.bundles import (
 )
 from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
+from diffgs_jax.models.elevest import ElevEstConfig, VisionConfig
 from diffgs_jax.models.family import (
     register,
 )
+from diffgs_jax.models.gsvae import AutoencoderConfig, GSVAEConfig, TinyDecoderConfig
 
 SIZE = 16
 GAUSSIANS = DiffusionGSConfig(
@@ -45,6 +47,27 @@ TINY = {
         SINGLE,
         ("--model.network.groups", "2"),
         lambda model: model.network.groups == 2,
+    ),
+    "elevest": (
+        ElevEstConfig(
+            network=VisionConfig(width=8, layers=1, heads=1, patch_size=8, position_grid=2, registers=1),
+            resolution=SIZE,
+            lowest=-90.0,
+            highest=90.0,
+        ),
+        SINGLE,
+        ("--model.network.registers", "2"),
+        lambda model: model.network.registers == 2,
+    ),
+    # Of images; of grids it is tried with a stub that makes them
+    "gsvae": (
+        GSVAEConfig(
+            network=AutoencoderConfig(channels=3, latents=2, widths=(4,), blocks=1, groups=2),
+            tiny=TinyDecoderConfig(width=0),
+        ),
+        SINGLE,
+        ("--model.network.latents", "3"),
+        lambda model: model.network.latents == 3,
     ),
     "stub": (
         stub_family.StubConfig(),
