@@ -107,6 +107,10 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     steps = 1 if sampler is None else len(sampler.timesteps)
     with filled_folder(options.out) as folder:
         given = pipeline.prepare(options.image, options.inputs)
+        if options.elevation == "estimate" and options.image.suffix.lower() != ".json":
+            print(f"elevation: {given.elevation:.1f} degrees, estimated", flush=True)
+            # What is written down is the number, which another estimator would not repeat
+            options = dataclasses.replace(options, elevation=given.elevation, elevation_model=None)
         with progress_bar("compiling (first time only)", steps) as bar:
             advance = _advance(bar)
             result = pipeline(

@@ -7,7 +7,7 @@ checkpoint consists of them alone.
 """
 
 from diffgs_jax.checkpoints.reading import latest_step, load_weights, read_metadata, restore_checkpoint
-from diffgs_jax.checkpoints.writing import Save, open_checkpoints, save_weights
+from diffgs_jax.checkpoints.writing import Save, open_checkpoints, save_streamed, save_weights
 
 __all__ = [
     "Save",
@@ -16,5 +16,6 @@ __all__ = [
     "open_checkpoints",
     "read_metadata",
     "restore_checkpoint",
+    "save_streamed",
     "save_weights",
 ]

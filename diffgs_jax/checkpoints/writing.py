@@ -3,11 +3,13 @@
 import concurrent.futures
 import contextlib
 import logging
+import math
 import pathlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from diffgs_jax.checkpoints.digests import write_digests
 from diffgs_jax.errors import UserError
@@ -77,11 +79,75 @@ def save_weights(
     context.array.saving.use_compression = compress
     with context, _writing(folder), _checkpointer(folder, None) as checkpointer:
         checkpointer.save_checkpointables(step, {"ema": weights}, custom_metadata=metadata, force=True)
-        checkpoint = pathlib.Path(folder) / str(step)
-        # That these marks are there is what counts; they name folders of this machine, and weights are passed on.
-        for mark in checkpoint.rglob("commit_success.txt"):
-            write_text(mark, "Checkpoint commit was successful")
-        write_digests(checkpoint)
+        _finish_published(pathlib.Path(folder) / str(step))
+
+
+def save_streamed(
+    folder: str | pathlib.Path,
+    step: int,
+    shapes: dict[str, Any],
+    read: Callable[[tuple[str, ...]], np.ndarray],
+    metadata: dict[str, Any],
+) -> None:
+    """Writes the same as `save_weights`, one array after another: there is memory for two of them, not for all.
+
+    Args:
+        folder: to be created.
+        step: its name in there.
+        shapes: nested dictionary with an object of every array's `shape`.
+        read: makes the float32 array of a path, and is asked once for each.
+        metadata: anything JSON can say, the config under `config`.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint import type_handlers
+
+    class OneByOne(type_handlers.NumpyHandler):
+        async def _background_serialize(self, values: Any, infos: Any, args: Any = None) -> None:
+            for value, info, arg in zip(values, infos, args, strict=True):
+                await super()._background_serialize([read(value.path)], [info], [arg])
+
+    def deferred(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        return {
+            name: deferred(leaf, (*path, name)) if isinstance(leaf, dict) else _Deferred((*path, name), leaf.shape)
+            for name, leaf in tree.items()
+        }
+
+    path = pathlib.Path(folder).absolute()
+    with _writing(folder), _without_pages_of_logs():
+        handler = ocp.PyTreeCheckpointHandler(
+            use_compression=False,
+            type_handler_registry=type_handlers.create_type_handler_registry(
+                (_Deferred, OneByOne(deepcopy_host_arrays=False))
+            ),
+        )
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        item = ocp.args.PyTreeSave(deferred(shapes))
+        with ocp.CheckpointManager(path, item_handlers={"ema": handler}, options=options) as manager:
+            manager.save(step, args=ocp.args.Composite(ema=item), custom_metadata=metadata, force=True)
+            manager.wait_until_finished()
+    _finish_published(path / str(step))
+
+
+class _Deferred:
+    """An array that is made when it is written; orbax asks for its size before."""
+
+    def __init__(self, path: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        self.path, self.shape, self.dtype = path, tuple(shape), np.dtype(np.float32)
+        self.ndim, self.size = len(shape), math.prod(shape)
+        self.nbytes = self.size * self.dtype.itemsize
+
+
+def _finish_published(checkpoint: pathlib.Path) -> None:
+    """Takes this machine's paths out of the marks of a whole checkpoint, and adds the digests.
+
+    That the marks are there is what counts; they name folders of this machine, and weights are passed on.
+    """
+    for mark in checkpoint.rglob("commit_success.txt"):
+        write_text(mark, "Checkpoint commit was successful")
+    write_digests(checkpoint)
 
 
 def _complete(written: Any, checkpoint: pathlib.Path) -> None:

@@ -21,8 +21,8 @@ _converter = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(pathlib.Path, lambda text, _: pathlib.Path(text))
 _converter.register_unstructure_hook(pathlib.Path, str)
 _converter.register_structure_hook_func(
-    lambda kind: kind == float | Literal["model"] | None,
-    lambda value, _: value if value in ("model", None) else float(value),
+    lambda kind: kind in (float | Literal["model"] | None, float | Literal["estimate"] | None),
+    lambda value, _: value if value in ("model", "estimate", None) else float(value),
 )
 
 

@@ -21,7 +21,7 @@ from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.data import TrainingBatches, device_batches, has_records, training_batches
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256
-from diffgs_jax.models import Cost, Frozen, Generates, family
+from diffgs_jax.models import Cost, Frozen, Generates, TrainsPartly, family
 from diffgs_jax.rasterizer import check_backend, describe_backend
 
 _FIRST_CHECKPOINT = 45.0  # seconds
@@ -73,7 +73,8 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
 
     # Model and optimizer
     module = family(config.model)
-    optimizer = training.make_optimizer(config.optimizer, config.run.steps, module.is_hidden_matrix)
+    is_trained = functools.partial(module.is_trained, config.model) if isinstance(module, TrainsPartly) else None
+    optimizer = training.make_optimizer(config.optimizer, config.run.steps, module.is_hidden_matrix, is_trained)
 
     def initial() -> training.TrainState:
         return training.init_state(module.init(config.model, jax.random.key(config.run.seed)), optimizer)

@@ -7,6 +7,18 @@ from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.models import Requirements
 
 
+def check_elevation(inputs: InputOptions) -> None:
+    """Refuses an elevation that no camera has, and a network that is not asked.
+
+    Raises:
+        UserError: naming the option and what it may be.
+    """
+    if isinstance(inputs.elevation, (int, float)) and not -90 <= inputs.elevation <= 90:
+        raise UserError(f"the elevation must be from -90 to 90 degrees, not {inputs.elevation}")
+    if inputs.elevation_model is not None and inputs.elevation != "estimate":
+        raise UserError("--elevation-model says who estimates; say --elevation estimate too")
+
+
 def check_options(
     inputs: InputOptions, sampling: SamplingOptions, requirements: Requirements, *, has_image: bool, generated: int
 ) -> None:
@@ -41,8 +53,7 @@ def check_options(
         raise UserError(f"--classifier-scale is a finite number, not {sampling.classifier_scale}")
     if not 0 <= sampling.seed < 2**32:
         raise UserError(f"the seed must be from 0 to {2**32 - 1}, not {sampling.seed}")
-    if inputs.elevation is not None and not -90 <= inputs.elevation <= 90:
-        raise UserError(f"the elevation must be from -90 to 90 degrees, not {inputs.elevation}")
+    check_elevation(inputs)
     if sampling.views is not None and not requirements.cameras:
         raise UserError("this model generates no posed views: leave --views out")
     if sampling.views is not None and not 1 <= sampling.views <= 64:

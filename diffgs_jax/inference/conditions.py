@@ -15,6 +15,8 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import checked_path
 from diffgs_jax.geometry import Cameras, Similarity, condition_camera, similarity_between, turn_to_azimuth_zero
 from diffgs_jax.inference.camera_checks import check_around
+from diffgs_jax.inference.checks import check_elevation
+from diffgs_jax.inference.elevations import estimate_elevation, load_estimator
 from diffgs_jax.inference.options import InputOptions
 from diffgs_jax.inference.rectification import at_size, rectified
 from diffgs_jax.interop import isolate_object, load_framed
@@ -34,6 +36,12 @@ class PosedImages(NamedTuple):
     cameras: Cameras
     given: Similarity | None = None
 
+    @property
+    def elevation(self) -> float:
+        """How high above the object's horizon the first camera is, degrees, to two decimals."""
+        position = np.asarray(self.cameras.camera_to_world, np.float64)[0, :3, 3]
+        return round(float(np.degrees(np.arcsin(position[2] / np.linalg.norm(position)))), 2)
+
 
 def show_image(
     source: str | os.PathLike[str] | np.ndarray,
@@ -52,21 +60,29 @@ def show_image(
         UserError: if the file is missing or an option is out of range.
         DataError: if the image cannot be read or its object not isolated.
     """
-    if inputs.elevation is not None and not -90 <= inputs.elevation <= 90:
-        raise UserError(f"the elevation must be from -90 to 90 degrees, not {inputs.elevation}")
+    check_elevation(inputs)
     ratio = inputs.foreground_ratio
     if ratio == "model":
         ratio = None if inputs.matting == "keep" else config.sampling.foreground_ratio
-    image = load_framed(
-        source,
-        resolution=config.data.resolution,
-        foreground_ratio=ratio,
-        background=background_of(config),
-        smallest_side=family(config.model).requirements(config.model).image_multiple,
-        matting=inputs.matting,
-        matting_model=inputs.matting_model,
-    )
-    return PosedImages(image.image[None], condition_camera(config.rig, inputs.elevation))
+
+    def framed(resolution: int, background: float, smallest_side: int) -> np.ndarray:
+        return load_framed(
+            source,
+            resolution=resolution,
+            foreground_ratio=ratio,
+            background=background,
+            smallest_side=smallest_side,
+            matting=inputs.matting,
+            matting_model=inputs.matting_model,
+        ).image
+
+    smallest = family(config.model).requirements(config.model).image_multiple
+    image = framed(config.data.resolution, background_of(config), smallest)
+    elevation = inputs.elevation
+    if elevation == "estimate":
+        estimator = load_estimator(inputs.elevation_model)
+        elevation = estimate_elevation(estimator, framed(estimator.resolution, 1.0, smallest))
+    return PosedImages(image[None], condition_camera(config.rig, elevation))
 
 
 def read_posed_images(

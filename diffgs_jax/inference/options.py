@@ -53,8 +53,12 @@ class InputOptions:
     alpha, plain, and a given ISNet file that fits."""
     matting_model: pathlib.Path | None = None
     """An ISNet network as an ONNX file, for photographs whose background is not plain."""
-    elevation: float | None = None
-    """How far above the object's horizon the camera was, degrees; by default the model's, 20."""
+    elevation: float | Literal["estimate"] | None = None
+    """How far above the object's horizon the camera was, degrees; `estimate` has a network look at the image. By
+    default the model's, 20."""
+    elevation_model: pathlib.Path | None = None
+    """Checkpoint of the network that `estimate` asks (docs/elevest.md); by default the one that comes with the package,
+    if there is one."""
     foreground_ratio: float | Literal["model"] | None = "model"
     """The object's larger side over the side of the view the model is shown; `model` takes what the model was trained
     with, None keeps the image's framing."""

@@ -2,8 +2,9 @@
 
 A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
 by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Renders`,
-`Encodes`, `Predicts` and `Guides`. Adding one takes a folder beside the others and one `register` call at the end of
-this file; a config file of a user may call `register` too.
+`Encodes`, `DecodesQuickly`, `MakesGrids`, `TrainsPartly`, `Predicts`, `Guides` and `Imports`. Adding one takes a
+folder beside the others and one `register` call at the end of this file; a config file of a user may call `register`
+too.
 
 Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
 """
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, Int, Int32, Key, PRNGKeyArray
 
 from diffgs_jax.diffusion import Denoise, LogProbability, Schedule
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.geometry import Views
 from diffgs_jax.models.bundles import (
     Batch,
     Cost,
@@ -32,6 +34,7 @@ from diffgs_jax.models.bundles import (
     Requirements,
     Sampling,
 )
+from diffgs_jax.models.importing import ImportedModel, ImportOptions, PublishedWeights
 from diffgs_jax.rasterizer import Backend
 
 # The interface
@@ -176,6 +179,55 @@ class Encodes(Protocol):
 
 
 @runtime_checkable
+class DecodesQuickly(Protocol):
+    """A family that encodes, and has a second decoder that is good enough for a loss at every step."""
+
+    def decode_quickly(
+        self, config: Any, params: Params, latents: Float[Array, "b hl wl cl"]
+    ) -> Float[Array, "b h w c"]:
+        """Returns about what `decode_latents` would.
+
+        Raises:
+            UserError: if these settings have no such decoder.
+        """
+        ...
+
+
+@runtime_checkable
+class MakesGrids(Protocol):
+    """A family that makes splat grids of posed views (`models/splat_grid.py`), and knows how good a grid is."""
+
+    def grid_shape(self, config: Any, views: int, resolution: int) -> tuple[int, ...]:
+        """Returns the shape `(views, h, w, c)` of the grids of so many views of that height and width, pixels."""
+        ...
+
+    def grids(self, config: Any, params: Params, frozen: Frozen, views: Views) -> Float[Array, "b v h w c"]:
+        """Returns the grids of views `[b, v]`, every number in [−1, 1]."""
+        ...
+
+    def grid_loss(
+        self,
+        config: Any,
+        frozen: Frozen,
+        grids: Float[Array, "b v h w c"],
+        batch: Batch,
+        key: PRNGKeyArray,
+        step: Int32[Array, ""],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Returns what the family's loss would be if these were the grids of a batch's inputs, and what to log."""
+        ...
+
+
+@runtime_checkable
+class TrainsPartly(Protocol):
+    """A family some of whose weights stay as they are in training."""
+
+    def is_trained(self, config: Any, path: tuple[str, ...]) -> bool:
+        """Tells whether the leaf of that path is trained."""
+        ...
+
+
+@runtime_checkable
 class Predicts(Protocol):
     """A family that reads something off images: a class, an angle."""
 
@@ -198,6 +250,24 @@ class Guides(Protocol):
         self, config: Any, params: Params, frozen: Frozen, labels: Int[Array | np.ndarray, "b"]
     ) -> LogProbability:
         """Returns `(x_t [b, *state], t [b]) -> log p(label | x_t) [b]`, differentiable; 0 for labels of no class."""
+        ...
+
+
+@runtime_checkable
+class Imports(Protocol):
+    """A family whose published weights can be read."""
+
+    def recognizes(self, source: PublishedWeights) -> bool:
+        """Tells whether these look like weights of the family; what is wrong with them is said when they are read."""
+        ...
+
+    def import_published(self, source: PublishedWeights, options: ImportOptions) -> ImportedModel:
+        """Returns the settings, and the weights to be read one by one.
+
+        Raises:
+            UserError: if an option is wrong, or says nothing of these weights.
+            DataError: if the weights are others, listing everything that is wrong with them.
+        """
         ...
 
 
@@ -256,6 +326,16 @@ def family(config: ModelConfig) -> Any:
     return importlib.import_module(implementation) if isinstance(implementation, str) else implementation
 
 
+def families() -> dict[str, Any]:
+    """Returns the implementation of every family by its tag."""
+    return {
+        kind: importlib.import_module(entry.implementation)
+        if isinstance(entry.implementation, str)
+        else entry.implementation
+        for kind, entry in _FAMILIES.items()
+    }
+
+
 def config_of_kind(kind: Any, source: str = "config") -> type:
     """Returns the settings' dataclass of a tag.
 
@@ -270,12 +350,16 @@ def config_of_kind(kind: Any, source: str = "config") -> type:
 def _register_families() -> None:
     from diffgs_jax.models.ddpm.config import DDPMConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
+    from diffgs_jax.models.elevest.config import ElevEstConfig
     from diffgs_jax.models.gsrecon.config import GSReconConfig
+    from diffgs_jax.models.gsvae.config import GSVAEConfig
     from diffgs_jax.models.noisy_classifier.config import NoisyClassifierConfig
 
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
     register("gsrecon", GSReconConfig, "diffgs_jax.models.gsrecon.family")
+    register("gsvae", GSVAEConfig, "diffgs_jax.models.gsvae.family")
+    register("elevest", ElevEstConfig, "diffgs_jax.models.elevest.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
 
 

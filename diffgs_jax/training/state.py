@@ -35,7 +35,10 @@ class TrainState(NamedTuple):
 
 
 def make_optimizer(
-    config: OptimizerConfig, steps: int, is_hidden_matrix: Callable[[tuple[str, ...]], bool]
+    config: OptimizerConfig,
+    steps: int,
+    is_hidden_matrix: Callable[[tuple[str, ...]], bool],
+    is_trained: Callable[[tuple[str, ...]], bool] | None = None,
 ) -> optax.GradientTransformation:
     """Returns AdamW (Loshchilov & Hutter 2019) or Muon (Jordan et al. 2024), on a warm-up and cosine schedule.
 
@@ -45,6 +48,7 @@ def make_optimizer(
         config: rates and decays.
         steps: the step at which the cosine ends.
         is_hidden_matrix: of the family; says which leaves Muon orthogonalises.
+        is_trained: says which leaves are moved at all; all of them if None. The others do not decay either.
     """
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
@@ -74,16 +78,27 @@ def make_optimizer(
         )
     else:
         rule = optax.adamw(schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+    rules = [optax.clip_by_global_norm(config.clip_norm), rule]
+    if is_trained is not None:
+        rules.append(optax.masked(optax.set_to_zero(), functools.partial(_untrained, is_trained)))
+    optimizer = optax.chain(*rules)
     return skip_spikes(optimizer, config.spike_factor) if config.spike_factor else optimizer
+
+
+def _untrained(is_trained: Callable[[tuple[str, ...]], bool], params: Any) -> Any:
+    """Returns which leaves stay as they are."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: not is_trained(_names(path)), params)
+
+
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(str(getattr(key, "key", key)) for key in path)
 
 
 def _matrices(is_hidden_matrix: Callable[[tuple[str, ...]], bool], params: Any) -> Any:
     """Returns which axes Muon takes for a matrix, None where AdamW is asked."""
 
     def axes(path: tuple[Any, ...], leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
-        names = tuple(str(getattr(key, "key", key)) for key in path)
-        is_one = is_hidden_matrix(names) and leaf.ndim >= 2
+        is_one = is_hidden_matrix(_names(path)) and leaf.ndim >= 2
         return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1) if is_one else None
 
     return jax.tree_util.tree_map_with_path(axes, params)

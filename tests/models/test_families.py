@@ -26,10 +26,12 @@ from diffgs_jax.models.bundles import (
 )
 from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
+from diffgs_jax.models.elevest import ElevEstConfig, VisionConfig
 from diffgs_jax.models.family import (
     register,
 )
 from diffgs_jax.models.gsrecon import GSReconConfig, ReconstructionLossConfig, ReconstructorConfig
+from diffgs_jax.models.gsvae import AutoencoderConfig, GSVAEConfig, TinyDecoderConfig
 from diffgs_jax.models.noisy_classifier import EncoderConfig, NoisyClassifierConfig
 from diffgs_jax.models.splat_grid import SplatGridConfig
 
@@ -65,6 +67,27 @@ TINY = {
         {"condition_views": 4, "noisy_views": 0, "novel_views": 1},
         ("--model.network.heads", "2"),
         lambda model: model.network.heads == 2,
+    ),
+    "elevest": (
+        ElevEstConfig(
+            network=VisionConfig(width=8, layers=1, heads=1, patch_size=8, position_grid=2, registers=1),
+            resolution=SIZE,
+            lowest=-90.0,
+            highest=90.0,
+        ),
+        SINGLE,
+        ("--model.network.registers", "2"),
+        lambda model: model.network.registers == 2,
+    ),
+    # Of images; of grids it is tried with a stub that makes them
+    "gsvae": (
+        GSVAEConfig(
+            network=AutoencoderConfig(channels=3, latents=2, widths=(4,), blocks=1, groups=2),
+            tiny=TinyDecoderConfig(width=0),
+        ),
+        SINGLE,
+        ("--model.network.latents", "3"),
+        lambda model: model.network.latents == 3,
     ),
     "stub": (
         stub_family.StubConfig(),

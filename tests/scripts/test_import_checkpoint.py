@@ -21,7 +21,7 @@ from diffgs_jax.geometry import OBJECT, SCENE, Cameras, Gaussians, Views, covari
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
 
 ROOT = pathlib.Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "diffusion_gs" / "import_checkpoint.py"
+SCRIPT = ROOT / "scripts" / "import_checkpoint.py"
 # Their world and ours differ in x and y changing places, for objects alone.
 MIRROR = {"object": np.asarray([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32), "scene": np.eye(3, dtype=np.float32)}
 predict_gaussians = jax.jit(predict_gaussians, static_argnums=0)
@@ -170,7 +170,10 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(script, golden, 
         ("empty.ckpt", None): (DataError, "neither a file of torch.save nor a .safetensors file"),
         ("cut.ckpt", None): (DataError, "cut.ckpt is truncated"),
         ("cut.safetensors", None): (DataError, "cut.safetensors is truncated"),
-        ("foreign.safetensors", None): (DataError, "holds no Open-DiffusionGS model: none of 1 tensors"),
+        ("foreign.safetensors", None): (
+            DataError,
+            "holds no model that can be imported: 1 tensors, conv.weight among them",
+        ),
         ("two.safetensors", None): (DataError, "holds several networks; give --prefix one of 'a.', 'b.'"),
         ("nan.ckpt", None): (DataError, "nan.ckpt: .*upsampler.layernorm.weight is not finite"),
         ("malicious.ckpt", None): (DataError, "malicious.ckpt: its pickle asks for .*system.*; it is not run"),

@@ -24,6 +24,7 @@ from diffgs_jax.models.diffusion_gs.conditioning import hide_conditions
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs.cost import cost
 from diffgs_jax.models.diffusion_gs.denoiser import check_network, init_params, predict_gaussians
+from diffgs_jax.models.diffusion_gs.importing import import_published, recognizes
 from diffgs_jax.models.diffusion_gs.losses import loss
 from diffgs_jax.models.generation import generate
 from diffgs_jax.models.losses import load_lpips
@@ -204,12 +205,14 @@ __all__ = [
     "decode",
     "denoiser",
     "generate",
+    "import_published",
     "in_low_memory",
     "init",
     "is_hidden_matrix",
     "load_frozen",
     "loss",
     "null_condition",
+    "recognizes",
     "requirements",
     "schedule",
     "state_shape",
