@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffgs_jax.commands.progress import progress_bar
-from diffgs_jax.commands.sample_jobs import find_jobs
+from diffgs_jax.commands.sample_jobs import find_jobs, prompt_jobs
 from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
@@ -56,9 +56,9 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
         DataError: if the image or the checkpoint is not usable.
         SystemExit: with code 1 if some of several images could not be used; each was told in a line.
     """
-    jobs = []
-    if options.image is not None:
-        jobs = find_jobs(options.image, options.out, seed=options.seed, samples=options.samples)
+    jobs = find_jobs(options.image, options.out, seed=options.seed, samples=options.samples)
+    if options.prompt_file is not None:
+        jobs = prompt_jobs(jobs, options.prompt_file)
     with filled_folder(options.out):  # known to be writable before any work, and gone again if nothing comes of it
         with progress_bar("loading the model"):
             # What takes seconds to import comes after the options are known to be good
@@ -69,7 +69,11 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
             pipeline = load(options.checkpoint, low_memory=options.low_memory, backend=options.backend)
         last = dataclasses.replace(options.sampling, seed=options.seed + options.samples - 1)
         for sampling in (options.sampling, last):
-            pipeline.check(options.inputs, sampling, has_image=options.image is not None)
+            pipeline.check(
+                dataclasses.replace(options.inputs, prompt=jobs[0].prompt or options.prompt),
+                sampling,
+                has_image=options.image is not None,
+            )
         if record is not None:
             refuse_others(record, options, pipeline)
         name = "the one that comes with the package" if options.checkpoint is None else options.checkpoint
@@ -83,16 +87,24 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
             return
         failed = 0
         for job in jobs:
-            this = dataclasses.replace(options, image=job.image, seed=job.seed, out=job.out)
+            this = dataclasses.replace(
+                options,
+                image=job.image,
+                seed=job.seed,
+                out=job.out,
+                prompt=job.prompt or options.prompt,
+                prompt_file=None,
+            )
             try:
                 _sample_one(pipeline, this)
             except (UserError, DataError) as error:
-                if not _is_folder(options):
+                if not _is_several(options):
                     raise
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
-    if _is_folder(options):
-        print(f"{len(jobs) - failed} of {len(jobs)} samples of {options.image} are in {options.out}")
+    if _is_several(options):
+        source = options.image if options.prompt_file is None else options.prompt_file
+        print(f"{len(jobs) - failed} of {len(jobs)} samples of {source} are in {options.out}")
     if failed:
         raise SystemExit(1)
 
@@ -102,12 +114,12 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     from diffgs_jax.commands.sample_outputs import write_outputs
     from diffgs_jax.commands.sample_record import make_record
 
-    assert options.image is not None
     sampler = pipeline.sampler(options.sampling)
     steps = 1 if sampler is None else len(sampler.timesteps)
     with filled_folder(options.out) as folder:
-        given = pipeline.prepare(options.image, options.inputs)
-        if options.elevation == "estimate" and options.image.suffix.lower() != ".json":
+        given = None if options.image is None else pipeline.prepare(options.image, options.inputs)
+        is_estimated = options.elevation == "estimate" and given is not None and options.image is not None
+        if is_estimated and options.image.suffix.lower() != ".json":
             print(f"elevation: {given.elevation:.1f} degrees, estimated", flush=True)
             # What is written down is the number, which another estimator would not repeat
             options = dataclasses.replace(options, elevation=given.elevation, elevation_model=None)
@@ -136,8 +148,9 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     print(f"{written} Gaussians{left_out}: {files}", flush=True)
 
 
-def _is_folder(options: SampleOptions) -> bool:
-    return options.image is not None and options.image.is_dir()
+def _is_several(options: SampleOptions) -> bool:
+    """Tells whether there are several things to make, of which one may fail."""
+    return options.prompt_file is not None or (options.image is not None and options.image.is_dir())
 
 
 def _advance(bar: Any) -> Callable[[int], object]:

@@ -5,10 +5,13 @@ r"""Turns published weights into a checkpoint of this library, whatever the mode
     python scripts/import_checkpoint.py --in DiffSplat/elevest_gobj265k_b_C25 --out models/elevest
     python scripts/import_checkpoint.py --in DiffSplat/gsvae_gobj265k_sd --out models/gsvae
     python scripts/import_checkpoint.py --in stable-diffusion-v1-5/vae --out models/image_vae
+    python scripts/import_checkpoint.py --in DiffSplat/gsdiff_gobj83k_sd15/checkpoints/013020/unet_ema \
+        --out models/sd15 --reconstructor models/gsrecon --vae models/gsvae --prompts prompts.npz
 
 Reads `.ckpt` and `.pt` without PyTorch and without running what they say, `.safetensors`, and folders: of DiffSplat's
-published models, of which the last iteration is taken, and of autoencoders of diffusers (`--channels 12` makes the
-start of a GSVAE of such a one). The checkpoint's config has the published settings.
+published models, of which the last iteration is taken, and of autoencoders and denoisers of diffusers (`--channels 12`
+makes the start of a GSVAE of such an autoencoder; such a denoiser is the start of one of splats). The checkpoint's
+config has the published settings.
 """
 
 import dataclasses

@@ -2,6 +2,7 @@
 
 import collections
 import pathlib
+import re
 from typing import NamedTuple
 
 from diffgs_jax.errors import UserError
@@ -12,21 +13,52 @@ class Job(NamedTuple):
     """One sample of one picture.
 
     Attributes:
-        image: a picture, or the JSON of several posed ones.
+        image: a picture, or the JSON of several posed ones; None for models that are shown none.
+        prompt: what to make, in words; None for none.
         seed: of the noise.
         out: the folder to fill.
     """
 
-    image: pathlib.Path
+    image: pathlib.Path | None
     seed: int
     out: pathlib.Path
+    prompt: str | None = None
 
 
-def find_jobs(image: pathlib.Path, out: pathlib.Path, *, seed: int = 0, samples: int = 1) -> list[Job]:
+def prompt_jobs(jobs: list[Job], prompts: pathlib.Path) -> list[Job]:
+    """Returns the jobs done once for each prompt of a file, each in a folder of its own.
+
+    Args:
+        jobs: without a prompt.
+        prompts: a text file with one prompt a line; blank lines are skipped.
+
+    Raises:
+        UserError: if it cannot be read or holds no prompt.
+    """
+    try:
+        lines = [line.strip() for line in prompts.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {prompts}: {error}") from error
+    if not lines:
+        raise UserError(f"{prompts} holds no prompts; write one a line")
+    digits = len(str(len(lines) - 1))
+
+    def folder(number: int, prompt: str) -> str:
+        words = "_".join(re.findall(r"\w+", prompt))[:40]
+        return f"{number:0{digits}}_{words}"
+
+    return [
+        job._replace(prompt=prompt, out=job.out / folder(number, prompt))
+        for job in jobs
+        for number, prompt in enumerate(lines)
+    ]
+
+
+def find_jobs(image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, samples: int = 1) -> list[Job]:
     """Returns what there is to do, in the order of the pictures' names.
 
     Args:
-        image: a picture, or a folder of pictures; what in it has no suffix of a picture is left alone.
+        image: a picture, or a folder of pictures; what in it has no suffix of a picture is left alone. None for none.
         out: folder for everything. Each picture of a folder gets a folder of its name in it, without the suffix unless
             two have the same name otherwise.
         seed: of the first sample.
@@ -35,10 +67,10 @@ def find_jobs(image: pathlib.Path, out: pathlib.Path, *, seed: int = 0, samples:
     Raises:
         UserError: if there is no such picture, or the folder holds none or cannot be read.
     """
-    places = [(image, out)]
-    if not image.exists():
+    places: list[tuple[pathlib.Path | None, pathlib.Path]] = [(image, out)]
+    if image is not None and not image.exists():
         raise UserError(f"cannot read {image}: there is no such file or folder")
-    if image.is_dir():
+    if image is not None and image.is_dir():
         try:
             images = sorted(entry for entry in image.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
         except OSError as error:

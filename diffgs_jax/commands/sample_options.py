@@ -27,6 +27,8 @@ class SampleOptions(InputOptions, SamplingOptions):
     image: pathlib.Path | None = None
     """An image of one object; a folder of such images; or a transforms.json that lists posed images of one object, all
     of which the model is shown. Models that generate from nothing need none."""
+    prompt_file: pathlib.Path | None = None
+    """A text file with one prompt a line; what is made of each gets a folder of its own."""
     out: pathlib.Path
     """Folder for what is made; created if need be. Of a folder of images, each gets a folder of its name in it."""
     repeat: pathlib.Path | None = None
@@ -81,6 +83,8 @@ class SampleOptions(InputOptions, SamplingOptions):
         """
         if self.samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
+        if self.prompt is not None and self.prompt_file is not None:
+            raise UserError("--prompt and --prompt-file both say what to make: give one of them")
         check_cleaning(self.min_opacity, None if self.crop_radius is None else Sphere(self.crop_radius))
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
         if self.raw and (set(self.formats) - {"ply"} or self.frame == "cameras"):

@@ -58,6 +58,13 @@ class OptimizerConfig:
     """Gradients are scaled down to this global norm."""
     ema_decay: float = 0.998
     """Decay of the average of the weights that samples are drawn from; it starts lower and rises to this."""
+    ema_power: float = 0.0
+    """How the average's decay rises after n steps: above 0 by 1 − (1 + n)^−power (0.75 as published with DiffSplat),
+    else by (1 + n) / (10 + n)."""
+    rate_factors: tuple[tuple[str, float], ...] = ()
+    """Factors of the learning rate by parts of a weight's path: `--optimizer.rate-factors attention 0.1 text 0` learns
+    a tenth as fast where the path has "attention" in it, and not at all where it has "text". The last that fits
+    counts."""
     accumulate: int = 1
     """Parts a batch is cut into, one after another in a step, their gradients averaged: less memory, the same step."""
     spike_factor: float = 0.0
@@ -111,6 +118,8 @@ class SamplingConfig:
     """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published."""
     steps: int = 30
     """Denoiser calls."""
+    guidance: tuple[float, ...] = (1.0,)
+    """Scale of classifier-free guidance, one for all views or one for each that is generated; 1 is none."""
     filter: float = DILATION
     """Variance, square pixels of the training resolution, that is made part of every Gaussian a model returns, because
     rendering added it in training (`geometry/smoothing.py`). 0 returns Gaussians as they were predicted, as published

@@ -18,6 +18,7 @@ from .guidance import (
     perpendicular_guidance,
     scale_at,
     scale_within,
+    triangle_scales,
 )
 from .options import Quirks, SamplerConfig, Variance, sampler_kinds
 from .predictions import (
@@ -121,5 +122,6 @@ __all__ = [
     "to_score",
     "to_x0",
     "training_target",
+    "triangle_scales",
     "view_shares",
 ]

@@ -9,7 +9,8 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+import numpy as np
+from jaxtyping import Array, Float, Float64, Num
 
 from diffgs_jax.diffusion.predictions import Prediction, alpha_and_sigma
 from diffgs_jax.diffusion.sampling import Denoise
@@ -57,6 +58,21 @@ def classifier_free_guidance(
         return Prediction(without + factor * (x0 - without), aux)
 
     return denoise
+
+
+def triangle_scales(views: int, lowest: float, highest: float) -> Float64[np.ndarray, "{views}"]:
+    """Returns a scale of guidance for each view: the lowest for the first, rising evenly and falling again.
+
+    Views away from the given one need more guidance to agree with it (DiffSplat, Lin et al. 2025).
+
+    Args:
+        views: how many, at least 1.
+        lowest: scale of the first view.
+        highest: scale of view ⌊views / 2⌋.
+    """
+    rising = np.linspace(lowest, highest, views // 2 + 1)
+    falling = np.linspace(highest, lowest, views - len(rising) + 2)[1:-1]
+    return np.concatenate([rising, falling])
 
 
 def perpendicular_guidance(

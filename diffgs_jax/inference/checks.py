@@ -20,7 +20,13 @@ def check_elevation(inputs: InputOptions) -> None:
 
 
 def check_options(
-    inputs: InputOptions, sampling: SamplingOptions, requirements: Requirements, *, has_image: bool, generated: int
+    inputs: InputOptions,
+    sampling: SamplingOptions,
+    requirements: Requirements,
+    *,
+    has_image: bool,
+    generated: int,
+    scales: tuple[float, ...],
 ) -> None:
     """Refuses what no image could be sampled with, or what this model cannot do.
 
@@ -30,6 +36,7 @@ def check_options(
         requirements: of the model's family.
         has_image: whether an image is given.
         generated: views that are generated.
+        scales: of guidance.
 
     Raises:
         UserError: naming the option and what it may be.
@@ -58,9 +65,17 @@ def check_options(
         raise UserError("this model generates no posed views: leave --views out")
     if sampling.views is not None and not 1 <= sampling.views <= 64:
         raise UserError(f"the number of views must be from 1 to 64, not {sampling.views}")
+    if not 0 <= sampling.blob_spread <= 1 or not 0 <= sampling.blob_background <= 1:
+        raise UserError("--blob-spread and --blob-background are fractions, from 0 to 1")
+    if inputs.prompt is not None and requirements.prompt == "none":
+        raise UserError("this model knows no prompts: leave --prompt out")
+    if inputs.negative_prompt and requirements.prompt == "none":
+        raise UserError("this model knows no prompts: leave --negative-prompt out")
+    if inputs.prompt is None and requirements.prompt == "required":
+        raise UserError("this model needs a prompt: give one with --prompt")
+    generated += has_image * requirements.given_are_made
     if sampling.seed != 0 and not requirements.seeded:
         raise UserError("this model draws nothing: every seed gives the same; leave --seed and --samples out")
-    scales = sampling.guidance
     if len(scales) not in (1, generated) or not all(map(math.isfinite, scales)):
         raise UserError(f"guidance is one finite number, or one for each of the {generated} views, not {list(scales)}")
     if any(scale != 1 for scale in scales) and not requirements.guided:

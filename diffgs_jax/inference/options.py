@@ -23,10 +23,15 @@ class SamplingOptions:
     sampler: SamplerKind | None = None
     """`ddim` and `dpm` are deterministic after the first noise; `ddpm` is ancestral, as published. By default the
     model's, `ddim` unless it was imported."""
-    guidance: tuple[float, ...] = (1.0,)
+    guidance: tuple[float, ...] | None = None
     """Classifier-free guidance: 1 is none, above it the condition counts for more than it does by itself, 0 is the
-    model without it. One number, or one for each generated view. Only for models trained with condition dropout, as the
-    bundled one was; takes twice the time."""
+    model without it. One number, or one for each generated view; by default the model's, 1 for most. Only for models
+    trained with condition dropout, as the bundled one was; takes twice the time."""
+    lowest_guidance: float | None = None
+    """Guidance of the first view, from which it rises to `guidance` at the view opposite and falls again. By default it
+    is the same for all views."""
+    eta: float | None = None
+    """How random `ddim` is, from 0, not at all, to 1, as `ddpm`; by default the model's, 0 for most."""
     classifier: pathlib.Path | None = None
     """Folder of a trained classifier of noisy images that pushes towards `label` (classifier guidance), for models of
     images; they need not know classes themselves."""
@@ -39,6 +44,13 @@ class SamplingOptions:
     """Make what rendering added to every Gaussian in training part of the splat, where the model's config says so:
     nothing is thinner than a pixel of the training views. `--no-filter` gives what the network predicted, which shows
     needles when it is seen larger than in training."""
+    blob_spread: float = 0.0
+    """Start not from noise alone but from noise over a dark blob on white, the same in every view (Instant3D); this is
+    its standard deviation as a fraction of the image's side, 0.1 for example. 0 has none."""
+    blob_strength: float = 0.98
+    """With a blob: how much is made anew, in (0, 1]; the first steps, which would remove the blob, are left out."""
+    blob_background: float = 0.0
+    """With a blob: how much darker than white all of the image is, in [0, 1]."""
     seed: int = 0
     """Of the noise: another seed imagines another unseen side. 0 to 2³² − 1."""
 
@@ -64,3 +76,7 @@ class InputOptions:
     with, None keeps the image's framing."""
     label: int | None = None
     """Number of the class to make, for models that know classes."""
+    prompt: str | None = None
+    """What to make, in words, for models that know prompts."""
+    negative_prompt: str = ""
+    """What to stay away from, in words; it takes the place of no prompt in guidance."""

@@ -12,7 +12,15 @@ import numpy as np
 
 from diffgs_jax.checkpoints import load_weights, read_metadata
 from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
-from diffgs_jax.diffusion import Sampler, SamplerKind, make_sampler, sampler_kinds
+from diffgs_jax.diffusion import (
+    Sampler,
+    SamplerConfig,
+    SamplerKind,
+    sampler_from_config,
+    sampler_kinds,
+    starting_later,
+    triangle_scales,
+)
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import checked_path, model_sha256
 from diffgs_jax.geometry import (
@@ -23,6 +31,7 @@ from diffgs_jax.geometry import (
     Views,
     denoised_cameras,
 )
+from diffgs_jax.inference.blob import blob_image
 from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.compile_cache import use_compile_cache
 from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images, show_image
@@ -30,6 +39,7 @@ from diffgs_jax.inference.filtering import filtered, rendering_of
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import (
+    ChoosesSamplers,
     Classifier,
     Diffuses,
     Frozen,
@@ -40,6 +50,7 @@ from diffgs_jax.models import (
     Request,
     Requirements,
     Sampling,
+    StartsFromImage,
     family,
 )
 from diffgs_jax.rasterizer import Backend, check_backend, describe_backend
@@ -163,14 +174,15 @@ class Pipeline:
             often: yield after every step, not only at the end.
         """
         given = 0 if request.condition is None else request.condition.images.shape[1]
-        generated = len(self._rig(sampling.views).azimuths)
+        generated = 0 if request.cameras is None else np.shape(request.cameras.intrinsics)[1]
         settings = Sampling(
             self.sampler(sampling),
-            guidance=guidance_factors(sampling.guidance, self.requirements, given, generated),
+            guidance=guidance_factors(self._guidance(sampling, given, generated), self.requirements, given, generated),
             classifier=self.classifier(sampling),
             stride=1 if watch or often else None,
             watch=watch,
             views_at_once=self.views_at_once,
+            start=self._start(request, sampling),
         )
         keys = jax.numpy.stack([jax.random.key(seed) for seed in seeds])
         return family(self.config.model).generate(self.config.model, self.params, self.frozen, request, settings, keys)
@@ -202,11 +214,20 @@ class Pipeline:
             condition = Views(images, repeated(given.cameras), np.ones(images.shape[:2], bool), domain)
         cameras = None
         if self.requirements.cameras:
-            cameras = repeated(denoised_cameras(self._rig(sampling.views)))
+            rig = self._rig(sampling.views, has_image=given is not None)
+            if self.requirements.given_are_made and inputs.elevation is not None:
+                rig = dataclasses.replace(rig, elevation=inputs.elevation)
+            cameras = repeated(denoised_cameras(rig))
+        text = negative = None
+        if self.requirements.tokenize is not None:
+            text = self.requirements.tokenize([inputs.prompt or ""] * count)
+            negative = self.requirements.tokenize([inputs.negative_prompt] * count)
         labels = None
         if self.requirements.labels or sampling.classifier is not None:
             labels = np.full(count, -1 if inputs.label is None else inputs.label, np.int32)
-        return Request(self.config.data.resolution, domain, condition, cameras, labels=labels)
+        return Request(
+            self.config.data.resolution, domain, condition, cameras, text=text, negative_text=negative, labels=labels
+        )
 
     def check(
         self,
@@ -220,12 +241,14 @@ class Pipeline:
         Raises:
             UserError: naming the option and what it may be.
         """
+        generated = len(self._rig(sampling.views, has_image=has_image).azimuths)
         check_options(
             inputs,
             sampling,
             self.requirements,
             has_image=has_image,
-            generated=len(self._rig(sampling.views).azimuths),
+            generated=generated,
+            scales=self._guidance(sampling, int(has_image), generated),
         )
         if self.sampler(sampling) is None and (sampling.steps is not None or sampling.sampler is not None):
             raise UserError("this model takes no steps: leave --steps and --sampler out")
@@ -249,11 +272,15 @@ class Pipeline:
         if not isinstance(module, Diffuses):
             return None
         usual = self.config.sampling
-        return make_sampler(
-            module.schedule(self.config.model),
-            usual.sampler if sampling.sampler is None else sampling.sampler,
-            usual.steps if sampling.steps is None else sampling.steps,
-        )
+        kind = usual.sampler if sampling.sampler is None else sampling.sampler
+        settings = SamplerConfig(kind)
+        if isinstance(module, ChoosesSamplers):
+            settings = module.sampler_config(self.config.model, kind)
+        if sampling.eta is not None:
+            settings = dataclasses.replace(settings, eta=sampling.eta)
+        steps = usual.steps if sampling.steps is None else sampling.steps
+        sampler = sampler_from_config(module.schedule(self.config.model), settings, steps)
+        return starting_later(sampler, sampling.blob_strength) if sampling.blob_spread else sampler
 
     def classifier(self, sampling: SamplingOptions) -> Classifier | None:
         """Returns the classifier that guides; None where none is asked for.
@@ -300,11 +327,34 @@ class Pipeline:
             return None
         return describe_backend(backend)
 
-    def _rig(self, views: int | None) -> ObjectRig:
-        """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0."""
-        if views is None:
-            return self.config.rig
-        azimuths = tuple(360.0 * number / (views + 1) for number in range(1, views + 1))
+    def _start(self, request: Request, sampling: SamplingOptions) -> Any:
+        """Returns the state that sampling starts from under the noise; None for noise alone."""
+        module = family(self.config.model)
+        if not sampling.blob_spread:
+            return None
+        if not isinstance(module, StartsFromImage):
+            raise UserError("this model starts from noise alone: leave --blob-spread out")
+        image = blob_image(request.resolution, sampling.blob_spread, sampling.blob_background)
+        return module.state_of_image(self.config.model, self.params, self.frozen, request, image)
+
+    def _guidance(self, sampling: SamplingOptions, given: int, generated: int) -> tuple[float, ...]:
+        """Returns the scales of guidance: one, or one for each view that is made."""
+        scales = self.config.sampling.guidance if sampling.guidance is None else sampling.guidance
+        if sampling.lowest_guidance is None or not scales:
+            return scales
+        views = generated + given * self.requirements.given_are_made
+        return tuple(map(float, triangle_scales(views, sampling.lowest_guidance, scales[0])))
+
+    def _rig(self, views: int | None, *, has_image: bool = True) -> ObjectRig:
+        """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0.
+
+        Where the given view would be made anew and there is none, a camera at azimuth 0 takes its place.
+        """
+        azimuths = self.config.rig.azimuths
+        if views is not None:
+            azimuths = tuple(360.0 * number / (views + 1) for number in range(1, views + 1))
+        if self.requirements.given_are_made and not has_image and 0.0 not in azimuths:
+            azimuths = (0.0, *azimuths)
         return dataclasses.replace(self.config.rig, azimuths=azimuths)
 
 
@@ -380,14 +430,14 @@ def guidance_factors(
 ) -> np.ndarray | None:
     """Returns what guidance is multiplied with, as it broadcasts against the state; None where nothing is guided.
 
-    Of posed views each has its own scale, 1 for the given ones.
+    Of posed views each has its own scale, 1 for the given ones unless they are made anew.
     """
     if all(scale == 1 for scale in scales):
         return None
     if not requirements.cameras:
         return np.asarray(scales[0], np.float32)
     factors = np.ones((1, given + generated), np.float32)
-    factors[:, given:] = np.asarray(scales, np.float32)
+    factors[:, 0 if requirements.given_are_made else given :] = np.asarray(scales, np.float32)
     return factors[..., None, None, None]
 
 

@@ -20,6 +20,7 @@ from diffgs_jax.models.bundles import (
     request_of,
 )
 from diffgs_jax.models.family import (
+    ChoosesSamplers,
     DecodesQuickly,
     Diffuses,
     Encodes,
@@ -30,6 +31,7 @@ from diffgs_jax.models.family import (
     MakesGrids,
     Predicts,
     Renders,
+    StartsFromImage,
     TrainsPartly,
     config_of_kind,
     families,
@@ -41,6 +43,7 @@ from diffgs_jax.models.family import (
 
 __all__ = [
     "Batch",
+    "ChoosesSamplers",
     "Classifier",
     "Cost",
     "DataSettings",
@@ -65,6 +68,7 @@ __all__ = [
     "Request",
     "Requirements",
     "Sampling",
+    "StartsFromImage",
     "Text",
     "TrainsPartly",
     "config_of_kind",

@@ -161,6 +161,8 @@ class Sampling(NamedTuple):
         stride: steps between two `Progress`; all of them by default.
         watch: decode at every `Progress`.
         views_at_once: views rendered together, which bounds memory; 0 renders all at once.
+        start: `[b, *state]` clean array to which the first noise is added, for samplers that begin with some signal
+            left (`starting_later`); None starts from noise alone.
     """
 
     sampler: Sampler | None = None
@@ -169,6 +171,7 @@ class Sampling(NamedTuple):
     stride: int | None = None
     watch: bool = False
     views_at_once: int = 0
+    start: Float[Array | np.ndarray, "b *state"] | None = None
 
 
 # What is known of a family without its weights
@@ -192,6 +195,7 @@ class Requirements:
         cameras: whether a request names cameras of the views to generate.
         domains: what can be generated.
         guided: whether classifier-free guidance means something.
+        given_are_made: whether the given views are made anew with the others, so that guidance is theirs too.
         backend: who renders the Gaussians that it makes (`diffgs_jax.rasterizer.Backend`).
         rendering: how they are rendered.
         seeded: whether another seed gives another result.
@@ -209,6 +213,7 @@ class Requirements:
     cameras: bool = False
     domains: tuple[Literal["object", "scene"], ...] = ("object",)
     guided: bool = False
+    given_are_made: bool = False
     backend: Backend = "auto"
     rendering: RenderSettings = RenderSettings()
     seeded: bool = True

@@ -1,10 +1,10 @@
 """What a model family offers, and the one list of families.
 
 A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
-by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `Generates`, `Renders`,
-`Encodes`, `DecodesQuickly`, `MakesGrids`, `TrainsPartly`, `Predicts`, `Guides` and `Imports`. Adding one takes a
-folder beside the others and one `register` call at the end of this file; a config file of a user may call `register`
-too.
+by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `ChoosesSamplers`,
+`StartsFromImage`, `Generates`, `Renders`, `MakesGrids`, `Encodes`, `DecodesQuickly`, `TrainsPartly`, `Predicts`, `Guides`
+and `Imports`. Adding one takes a folder beside the others and one `register` call at the end of this file; a config file
+of a user may call `register` too.
 
 Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
 """
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32, Key, PRNGKeyArray
 
-from diffgs_jax.diffusion import Denoise, LogProbability, Schedule
+from diffgs_jax.diffusion import Denoise, LogProbability, SamplerConfig, SamplerKind, Schedule
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import Views
+from diffgs_jax.geometry import Cameras, Gaussians, Views
 from diffgs_jax.models.bundles import (
     Batch,
     Cost,
@@ -164,6 +164,37 @@ class Diffuses(Protocol):
 
 
 @runtime_checkable
+class ChoosesSamplers(Protocol):
+    """A family that diffuses, and whose released models are sampled with settings of their own."""
+
+    def sampler_config(self, config: Any, kind: SamplerKind) -> SamplerConfig:
+        """Returns how a sampler is set."""
+        ...
+
+
+@runtime_checkable
+class StartsFromImage(Protocol):
+    """A family that diffuses, and knows what state stands for views that all look like one image."""
+
+    def state_of_image(
+        self, config: Any, params: Params, frozen: Frozen, request: Request, image: Float[Array | np.ndarray, "h w 3"]
+    ) -> Float[Array, "b *state"]:
+        """Returns that state.
+
+        Args:
+            config: the model's settings.
+            params: its weights.
+            frozen: of `load_frozen(config, "sampling")`.
+            request: what is asked for.
+            image: in [0, 1].
+
+        Raises:
+            UserError: if these settings have no encoder of images.
+        """
+        ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """A family that maps arrays to latents and back."""
 
@@ -215,6 +246,14 @@ class MakesGrids(Protocol):
         step: Int32[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         """Returns what the family's loss would be if these were the grids of a batch's inputs, and what to log."""
+        ...
+
+    def grid_cameras(self, config: Any, cameras: Cameras) -> Cameras:
+        """Returns cameras `[b, v]` of the frame of a request in the world that the numbers of grids are of."""
+        ...
+
+    def grid_gaussians(self, config: Any, grids: Float[Array, "b v h w c"], cameras: Cameras) -> Gaussians:
+        """Returns the Gaussians of the grids of cameras `[b, v]`, in the cameras' own frame."""
         ...
 
 
@@ -349,6 +388,7 @@ def config_of_kind(kind: Any, source: str = "config") -> type:
 
 def _register_families() -> None:
     from diffgs_jax.models.ddpm.config import DDPMConfig
+    from diffgs_jax.models.diffsplat.config import DiffSplatConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
     from diffgs_jax.models.elevest.config import ElevEstConfig
     from diffgs_jax.models.gsrecon.config import GSReconConfig
@@ -361,6 +401,7 @@ def _register_families() -> None:
     register("gsvae", GSVAEConfig, "diffgs_jax.models.gsvae.family")
     register("elevest", ElevEstConfig, "diffgs_jax.models.elevest.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
+    register("diffsplat", DiffSplatConfig, "diffgs_jax.models.diffsplat.family")
 
 
 _register_families()

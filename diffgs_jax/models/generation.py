@@ -75,7 +75,18 @@ def generate(
         bounds = np.asarray([start, stop], np.int32)
         guides = sampling.guidance, sampling.classifier
         state = _advance(
-            config, sampling.views_at_once, params, frozen, request, table, keys, guides, x, previous, bounds
+            config,
+            sampling.views_at_once,
+            params,
+            frozen,
+            request,
+            table,
+            keys,
+            guides,
+            sampling.start,
+            x,
+            previous,
+            bounds,
         )
         x, previous = state.x, state.prediction.x0
         if stop == steps or sampling.watch:
@@ -103,12 +114,16 @@ def _advance(
     table: Sampler,
     keys: Key[Array, "b"],
     guides: tuple[Float[Array, "..."] | None, Classifier | None],
+    start: Float[Array, "b *state"] | None,
     x: Float[Array, "b *state"],
     previous: Float[Array, "b *state"],
     bounds: Int32[Array, "2"],
 ) -> SamplerState:
     """Takes steps `bounds[0]` to `bounds[1]`; x and the prediction before them are read unless they are the first."""
-    x = jnp.where(bounds[0] == 0, table.start * first_noise(keys, x.shape[1:]), x)
+    first = table.start * first_noise(keys, x.shape[1:])
+    if start is not None:
+        first = first + jnp.asarray(table.alpha)[0] * start
+    x = jnp.where(bounds[0] == 0, first, x)
     guidance, classifier = guides
     denoise = make_denoiser(config, params, frozen, request, guidance, classifier, views_at_once=views_at_once)
     begin = initial_state(denoise, table, x)

@@ -42,6 +42,18 @@ class ImportOptions:
     config.json says, or else its name and the channels of the latents."""
     groups: int | None = None
     """Autoencoders: groups of the norms, if they are not 32 and no config.json says it."""
+    backbone: Literal["sd15", "sd21", "sdxl", "pixart_alpha", "pixart_sigma", "sd3m", "sd35m", "sd35l"] | None = None
+    """Denoisers: the base model, if its config.json does not decide: `pixart_alpha`, which is built like PixArt-Σ."""
+    with_image: bool = False
+    """Denoisers: make a model that is shown a view, of one that is not."""
+    reconstructor: str = ""
+    """Denoisers: checkpoint of the reconstructor that says what splat grids mean."""
+    vae: str = ""
+    """Denoisers: checkpoint of the VAE of splat grids."""
+    image_vae: str = ""
+    """Denoisers: checkpoint of the VAE of images, for models that are shown a view."""
+    prompts: str = ""
+    """Denoisers: file of stored prompts."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that the network computes in; bfloat16 also asks for attention by cuDNN, where there is a choice."""
 

@@ -79,6 +79,8 @@ def make_optimizer(
     else:
         rule = optax.adamw(schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix)
     rules = [optax.clip_by_global_norm(config.clip_norm), rule]
+    if config.rate_factors:
+        rules.append(_with_factors(config.rate_factors))
     if is_trained is not None:
         rules.append(optax.masked(optax.set_to_zero(), functools.partial(_untrained, is_trained)))
     optimizer = optax.chain(*rules)
@@ -92,6 +94,17 @@ def _untrained(is_trained: Callable[[tuple[str, ...]], bool], params: Any) -> An
 
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(str(getattr(key, "key", key)) for key in path)
+
+
+def _with_factors(factors: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
+    """Returns what multiplies the update of each weight by the factor of the last part that its path contains."""
+
+    def scaled(path: tuple[Any, ...], update: Array) -> Array:
+        name = ".".join(str(getattr(key, "key", key)) for key in path)
+        fitting = [factor for part, factor in factors if part in name]
+        return update * fitting[-1] if fitting else update
+
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scaled, updates))
 
 
 def _matrices(is_hidden_matrix: Callable[[tuple[str, ...]], bool], params: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int32
 
 from diffgs_jax.config import OptimizerConfig
 from diffgs_jax.models import Params
@@ -40,10 +40,7 @@ def make_train_step(
         metrics, gradients = accumulate_gradients(loss, state.params, frozen, batch, key, state.step, config.accumulate)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # The average of a young run must not remember the random start: the decay rises with the number of steps.
-        done = state.step.astype(jnp.float32)
-        decay = jnp.minimum(config.ema_decay, (1.0 + done) / (10.0 + done))
-        ema = optax.incremental_update(params, state.ema, 1.0 - decay)
+        ema = optax.incremental_update(params, state.ema, 1.0 - average_decay(config, state.step))
         metrics = metrics | {"gradient_norm": optax.global_norm(gradients)}
         # Says so if weights are broken and nothing is drawn any more, when losses are finite and gradients zero.
         metrics["parameter_norm"] = optax.global_norm(params)
@@ -61,6 +58,16 @@ def make_train_step(
         return state, jax.lax.with_sharding_constraint(metrics, replicated(mesh))
 
     return jax.jit(sharded_step, donate_argnums=0)
+
+
+def average_decay(config: OptimizerConfig, done: Int32[Array, ""]) -> Float[Array, ""]:
+    """Returns the decay of the weights' average at the step after `done` steps.
+
+    It rises with the number of steps: the average of a young run must not remember the random start.
+    """
+    steps = done.astype(jnp.float32)
+    rising = 1.0 - (1.0 + steps) ** -config.ema_power if config.ema_power else (1.0 + steps) / (10.0 + steps)
+    return jnp.minimum(config.ema_decay, rising)
 
 
 def accumulate_gradients(

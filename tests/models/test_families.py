@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import stub_family
+import stub_splats
 
 from diffgs_jax.checkpoints import latest_step, save_weights
 from diffgs_jax.commands.training import train
@@ -25,6 +26,14 @@ from diffgs_jax.models.bundles import (
     request_of,
 )
 from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
+from diffgs_jax.models.diffsplat import (
+    DiffSplatConfig,
+    FrozenConfig,
+    ImageConfig,
+    LatentConfig,
+    PixArtConfig,
+    TextConfig,
+)
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
 from diffgs_jax.models.elevest import ElevEstConfig, VisionConfig
 from diffgs_jax.models.family import (
@@ -47,6 +56,13 @@ RECONSTRUCTOR = GSReconConfig(
 )
 VIEWS = {"condition_views": 1, "noisy_views": 2, "novel_views": 1}
 SINGLE = {"condition_views": 0, "noisy_views": 1, "novel_views": 0}
+SPLATS = DiffSplatConfig(
+    pixart=PixArtConfig(layers=1, heads=1, head_width=8, text_width=8),
+    latents=LatentConfig(downsampling=stub_splats.SHRINKS),
+    views=3,
+    text=TextConfig("learned", tokens=4, vocabulary=16, width=8, layers=1, heads=1),
+    image=ImageConfig("learned"),
+)
 # For each family: tiny settings, how samples are made up, and an override with what it changes.
 TINY = {
     "diffusion_gs": (GAUSSIANS, VIEWS, ("--model.network.heads", "2"), lambda model: model.network.heads == 2),
@@ -89,6 +105,7 @@ TINY = {
         ("--model.network.latents", "3"),
         lambda model: model.network.latents == 3,
     ),
+    "diffsplat": (SPLATS, VIEWS, ("--model.text.layers", "2"), lambda model: model.text.layers == 2),
     "stub": (
         stub_family.StubConfig(),
         SINGLE,
@@ -112,9 +129,17 @@ def kinds_with(*in_time):
     )
 
 
+@pytest.fixture(scope="module")
+def used_models(tmp_path_factory):
+    """Checkpoints of the models that another one uses, by family."""
+    return {"diffsplat": FrozenConfig(**stub_splats.write_frozen(tmp_path_factory.mktemp("frozen")))}
+
+
 @pytest.fixture
-def config(kind, store, tmp_path):
+def config(kind, store, used_models, tmp_path):
     model, views, *_ = TINY[kind]
+    if kind in used_models:
+        model = dataclasses.replace(model, frozen=used_models[kind])
     return TrainConfig(
         model=model,
         data=DataConfig(path=str(store), resolution=SIZE, batch_size=2, threads=0, **views),

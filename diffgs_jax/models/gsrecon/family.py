@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from diffgs_jax.errors import UserError
+from diffgs_jax.geometry import Cameras, Gaussians, Views
 from diffgs_jax.models.bundles import (
     Cost,
     DataSettings,
@@ -26,9 +27,15 @@ from diffgs_jax.models.bundles import (
 )
 from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
 from diffgs_jax.models.gsrecon.config import GSReconConfig
-from diffgs_jax.models.gsrecon.frame import turned_by_rebuilding
-from diffgs_jax.models.gsrecon.inputs import check_maps, reconstruct, to_request_frame
-from diffgs_jax.models.gsrecon.losses import loss
+from diffgs_jax.models.gsrecon.frame import model_cameras, to_model_frame, turned_by_rebuilding
+from diffgs_jax.models.gsrecon.inputs import (
+    check_maps,
+    gaussians_of_grids,
+    grids_of_views,
+    reconstruct,
+    to_request_frame,
+)
+from diffgs_jax.models.gsrecon.losses import grid_loss, loss
 from diffgs_jax.models.gsrecon.network import (
     apply_network,
     check_network,
@@ -37,6 +44,7 @@ from diffgs_jax.models.gsrecon.network import (
     param_shapes,
 )
 from diffgs_jax.models.losses import load_lpips
+from diffgs_jax.models.splat_grid import GRID_CHANNELS
 from diffgs_jax.rasterizer import Backend
 
 _MOST_TURNED = 2.0
@@ -175,10 +183,36 @@ def _reconstruct(config: Any, params: Params, views: Any) -> Any:
     return to_request_frame(gaussians, similarity)
 
 
+def grid_shape(config: GSReconConfig, views: int, resolution: int) -> tuple[int, ...]:
+    """Returns the shape of the grids of so many views of that height and width, pixels."""
+    side = resolution // config.network.stride
+    return views, side, side, GRID_CHANNELS
+
+
+def grids(config: GSReconConfig, params: Params, frozen: Frozen, views: Views) -> Float[Array, "b v h w 12"]:
+    """Returns the splat grids of views `[b, v]`, in the frame of a request and with the maps that it is shown."""
+    return grids_of_views(config, params, views)
+
+
+def grid_cameras(config: GSReconConfig, cameras: Cameras) -> Cameras:
+    """Returns cameras `[b, v]` of the frame of a request in the world that the network knows."""
+    return model_cameras(config.frame, to_model_frame(config.frame, cameras), cameras)
+
+
+def grid_gaussians(config: GSReconConfig, grids: Float[Array, "b v h w 12"], cameras: Cameras) -> Gaussians:
+    """Returns the Gaussians of the grids of cameras `[b, v]`, in the cameras' own frame."""
+    return to_request_frame(*gaussians_of_grids(config, grids, cameras))
+
+
 __all__ = [
     "check",
     "cost",
     "generate",
+    "grid_cameras",
+    "grid_gaussians",
+    "grid_loss",
+    "grid_shape",
+    "grids",
     "in_low_memory",
     "init",
     "is_hidden_matrix",

@@ -42,13 +42,31 @@ def reconstruct(config: GSReconConfig, params: Params, views: Views) -> tuple[Ga
     Raises:
         UserError: if a map is missing.
     """
+    return gaussians_of_grids(config, grids_of_views(config, params, views), views.cameras)
+
+
+def grids_of_views(config: GSReconConfig, params: Params, views: Views) -> Float[Array, "b v rows columns 12"]:
+    """Returns the splat grids of views; arguments and errors are those of `reconstruct`."""
     similarity = to_model_frame(config.frame, views.cameras)
     cameras = model_cameras(config.frame, similarity, views.cameras)
     channels = [jnp.asarray(views.images, jnp.float32)]
     for name in config.network.maps:
         channels.append(encoded_map(config, name, views, cameras, similarity))
-    grid = predict_grid(config, params, jnp.concatenate(channels, axis=-1), cameras)
-    return grid_to_gaussians(config.grid, grid, cameras), similarity
+    return predict_grid(config, params, jnp.concatenate(channels, axis=-1), cameras)
+
+
+def gaussians_of_grids(
+    config: GSReconConfig, grids: Float[Array, "b v rows columns 12"], cameras: Cameras
+) -> tuple[Gaussians, Similarity]:
+    """Returns the Gaussians of grids in the network's world, and the similarity that leads there.
+
+    Args:
+        config: of the model.
+        grids: one for each camera.
+        cameras: `[b, v]`, in the frame of a request.
+    """
+    similarity = to_model_frame(config.frame, cameras)
+    return grid_to_gaussians(config.grid, grids, model_cameras(config.frame, similarity, cameras)), similarity
 
 
 def to_request_frame(gaussians: Gaussians, similarity: Similarity) -> Gaussians:

@@ -12,7 +12,7 @@ from diffgs_jax.geometry import Cameras, Gaussians, Views
 from diffgs_jax.models.bundles import Batch, Frozen, Metrics, Params
 from diffgs_jax.models.gsrecon.config import GSReconConfig, ReconstructionLossConfig
 from diffgs_jax.models.gsrecon.frame import model_cameras
-from diffgs_jax.models.gsrecon.inputs import encoded_map, reconstruct
+from diffgs_jax.models.gsrecon.inputs import encoded_map, gaussians_of_grids, grids_of_views
 from diffgs_jax.models.losses import lpips
 from diffgs_jax.models.splat_grid import PixelPlaces, unproject_pixels
 from diffgs_jax.rasterizer import render_in_groups, render_surfaces
@@ -58,7 +58,19 @@ def loss(
         key: draws the views that are compared, if not all of them.
         step: optimizer steps done.
     """
-    gaussians, similarity = reconstruct(config, params, batch.inputs)
+    return grid_loss(config, frozen, grids_of_views(config, params, batch.inputs), batch, key, step)
+
+
+def grid_loss(
+    config: GSReconConfig,
+    frozen: Frozen,
+    grids: Float[Array, "b v rows columns 12"],
+    batch: Batch,
+    key: PRNGKeyArray,
+    step: Int32[Array, ""],
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns what `loss` would, were these the grids of a batch's inputs."""
+    gaussians, similarity = gaussians_of_grids(config, grids, batch.inputs.cameras)
     views = _supervision(config.losses, batch, key)
     cameras = model_cameras(config.frame, similarity, views.cameras)
     wanted = [name for name in ("coordinates", "normals") if getattr(config.losses, name)]
