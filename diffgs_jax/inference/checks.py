@@ -65,6 +65,8 @@ def check_options(
         raise UserError("this model generates no posed views: leave --views out")
     if sampling.views is not None and not 1 <= sampling.views <= 64:
         raise UserError(f"the number of views must be from 1 to 64, not {sampling.views}")
+    if sampling.lowest_guidance is not None and not requirements.cameras:
+        raise UserError("this model generates no posed views, whose guidance could differ: leave --lowest-guidance out")
     if not 0 <= sampling.blob_spread <= 1 or not 0 <= sampling.blob_background <= 1:
         raise UserError("--blob-spread and --blob-background are fractions, from 0 to 1")
     if inputs.prompt is not None and requirements.prompt == "none":

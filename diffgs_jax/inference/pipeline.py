@@ -215,8 +215,9 @@ class Pipeline:
         cameras = None
         if self.requirements.cameras:
             rig = self._rig(sampling.views, has_image=given is not None)
-            if self.requirements.given_are_made and inputs.elevation is not None:
-                rig = dataclasses.replace(rig, elevation=inputs.elevation)
+            if self.requirements.given_are_made:  # all views of a splat are of one height
+                height = inputs.elevation if given is None else given.elevation
+                rig = dataclasses.replace(rig, elevation=height) if isinstance(height, (int, float)) else rig
             cameras = repeated(denoised_cameras(rig))
         text = negative = None
         if self.requirements.tokenize is not None:
