@@ -199,5 +199,8 @@ def given_first(views: Views) -> Views:
         return jnp.take_along_axis(jnp.asarray(leaf), order.reshape(*order.shape, *(1,) * (leaf.ndim - 2)), axis=1)
 
     of_views = ("images", "is_condition", "alphas", "depths", "normals")
-    fields = {name: None if (leaf := getattr(views, name)) is None else take(leaf) for name in of_views}
+    fields: dict[str, Any] = {}
+    for name in of_views:
+        leaf = getattr(views, name)
+        fields[name] = None if leaf is None else take(leaf)
     return views._replace(cameras=Cameras(*map(take, views.cameras)), **fields)

@@ -42,6 +42,7 @@ _OPTIONS = ("backbone", "with_image", "reconstructor", "vae", "image_vae", "prom
 _NETWORKS = ("unet", "pixart", "mmdit")
 _RAYS, _MASK = 6, 1
 _LATENTS = 32  # of views of 256 pixels, which all published models of splats are of
+_SD21_TEXT = 1024  # features of its text encoder
 _CLOSE = 1e-4
 
 # What a published network must say, where it says anything, because nothing else is built here.
@@ -122,7 +123,7 @@ def read_config(
         raise UserError("a denoiser needs its config.json: name the folder that has it beside the weights")
     if "conv_in.weight" in tensors.shapes:
         unet = latent_unet_config(described)
-        found: Backbone = {768: "sd15", 1024: "sd21"}.get(unet.text_width, "sdxl" if unet.pooled_width else "sd15")
+        found: Backbone = "sdxl" if unet.pooled_width else "sd21" if unet.text_width == _SD21_TEXT else "sd15"
         networks: dict[str, Any] = {"unet": unet}
         channels = unet.outputs
     elif "context_embedder.weight" in tensors.shapes:

@@ -113,9 +113,8 @@ def load_prompts(config: TextConfig) -> TextFeatures:
     if "" not in _stored_prompts(config.file):
         raise DataError(f"{shown(config.file)} lacks the empty prompt, which stands for none")
     with _opened(config.file) as arrays:
-        return TextFeatures(
-            *(arrays[name].astype(np.float32) if name in arrays else None for name in TextFeatures._fields)
-        )
+        found = {name: jnp.asarray(arrays[name], jnp.float32) for name in TextFeatures._fields if name in arrays}
+        return TextFeatures(**found)
 
 
 def _opened(file: str) -> Any:

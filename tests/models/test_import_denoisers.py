@@ -3,29 +3,26 @@
 import importlib.util
 import json
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from diffsplat_golden import config_of, difference, golden, last, state_dict, text_of
+
+from diffgs_jax.checkpoints import load_weights, read_metadata
+from diffgs_jax.config import from_dict
+from diffgs_jax.config.parsing import parse_options
+from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.models.diffsplat.config import network_settings
+from diffgs_jax.models.diffsplat.inputs import network_input
+from diffgs_jax.models.diffsplat.network import apply_denoiser, param_shapes
+from diffgs_jax.models.diffsplat.published_config import read_config, recognizes
+from diffgs_jax.models.importing import PublishedWeights
+from diffgs_jax.weights import tensors_of
 
 ROOT = pathlib.Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests" / "models"))
-
-from diffsplat_golden import config_of, difference, golden, last, state_dict, text_of  # noqa: E402
-
-from diffgs_jax.checkpoints import load_weights, read_metadata  # noqa: E402
-from diffgs_jax.config import from_dict  # noqa: E402
-from diffgs_jax.config.parsing import parse_options  # noqa: E402
-from diffgs_jax.errors import DataError, UserError  # noqa: E402
-from diffgs_jax.models.diffsplat.config import network_settings  # noqa: E402
-from diffgs_jax.models.diffsplat.inputs import network_input  # noqa: E402
-from diffgs_jax.models.diffsplat.network import apply_denoiser, param_shapes  # noqa: E402
-from diffgs_jax.models.diffsplat.published_config import read_config, recognizes  # noqa: E402
-from diffgs_jax.models.importing import PublishedWeights  # noqa: E402
-from diffgs_jax.weights import tensors_of  # noqa: E402
 
 
 def described(name, kind="text"):
