@@ -2,9 +2,9 @@
 
 A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
 by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `ChoosesSamplers`,
-`StartsFromImage`, `Generates`, `Renders`, `MakesGrids`, `Encodes`, `DecodesQuickly`, `TrainsPartly`, `Predicts`, `Guides`
-and `Imports`. Adding one takes a folder beside the others and one `register` call at the end of this file; a config file
-of a user may call `register` too.
+`StartsFromImage`, `Generates`, `Renders`, `MakesGrids`, `Encodes`, `DecodesQuickly`, `TrainsPartly`, `Predicts`,
+`Guides` and `Imports`. Adding one takes a folder beside the others and one `register` call at the end of this file; a
+config file of a user may call `register` too.
 
 Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
 """
@@ -399,9 +399,9 @@ def _register_families() -> None:
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
     register("gsrecon", GSReconConfig, "diffgs_jax.models.gsrecon.family")
     register("gsvae", GSVAEConfig, "diffgs_jax.models.gsvae.family")
+    register("diffsplat", DiffSplatConfig, "diffgs_jax.models.diffsplat.family")
     register("elevest", ElevEstConfig, "diffgs_jax.models.elevest.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
-    register("diffsplat", DiffSplatConfig, "diffgs_jax.models.diffsplat.family")
 
 
 _register_families()
