@@ -3,6 +3,7 @@ r"""Turns published weights into a checkpoint of this library, whatever the mode
     python scripts/import_checkpoint.py --in obj_ckpt_512.ckpt --out models/object --cameras camera_template.pt
     python scripts/import_checkpoint.py --in scene_ckpt_256.ckpt --out models/scene
     python scripts/import_checkpoint.py --in DiffSplat/elevest_gobj265k_b_C25 --out models/elevest
+    python scripts/import_checkpoint.py --in DiffSplat/gsrecon_gobj265k_cnp_even4 --out models/gsrecon
     python scripts/import_checkpoint.py --in DiffSplat/gsvae_gobj265k_sd --out models/gsvae
     python scripts/import_checkpoint.py --in stable-diffusion-v1-5/vae --out models/image_vae
     python scripts/import_checkpoint.py --in DiffSplat/gsdiff_gobj83k_sd15/checkpoints/013020/unet_ema \

@@ -19,6 +19,7 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, Cameras, Views, orbit
 from diffgs_jax.models import Batch, DecodesQuickly, family
 from diffgs_jax.models.counting import parameter_count
+from diffgs_jax.models.gsrecon import GSReconConfig, ReconstructionLossConfig, ReconstructorConfig
 from diffgs_jax.models.gsvae import (
     AutoencoderConfig,
     AutoencoderLossConfig,
@@ -214,6 +215,43 @@ def test_the_loss_is_the_sum_of_its_terms(reconstructor, batch):
     np.testing.assert_allclose(metrics["rendering_image"], rendering, rtol=1e-5)
     sum_ = 2 * metrics["reconstruction"] + 3 * metrics["rendering"] + 0.5 * metrics["kl"]
     np.testing.assert_allclose(value, sum_, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_grids_of_the_reconstructor_are_trained_on(tmp_path, batch):
+    """The real one in place of the stub: its loss with its own grids is its loss; the autoencoder's falls."""
+    network = ReconstructorConfig(width=16, layers=1, heads=1, hidden=16, patch_size=4)
+    model = GSReconConfig(network=network, views=2, losses=ReconstructionLossConfig(perceptual=0.0))
+    params = jax.jit(functools.partial(family(model).init, model))(jax.random.key(0))
+    fields = to_dict(TrainConfig(model=model))
+    save_weights(tmp_path / "grids", 1, params, {"config": fields, "counters": {}}, compress=False)
+    key, step = jax.random.key(1), jnp.asarray(0, jnp.int32)
+
+    @jax.jit
+    def both(params, batch):
+        grids = family(model).grids(model, params, {}, batch.inputs)
+        one = family(model).grid_loss(model, {}, grids, batch, key, step)[0]
+        return grids, one, family(model).loss(model, params, {}, batch, key, step)[0]
+
+    grids, one, other = both(params, batch)
+    assert grids.shape[1:] == family(model).grid_shape(model, 2, 8)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    config = dataclasses.replace(
+        SMALL, network=dataclasses.replace(SMALL.network, channels=12), reconstructor=str(tmp_path / "grids")
+    )
+    module = family(config)
+    module.check(config, DATA)
+    frozen = module.load_frozen(config, "training")
+    start = jax.jit(functools.partial(module.init, config))(jax.random.key(0))
+
+    @jax.jit
+    def graded(params):
+        loss = functools.partial(module.loss, config, frozen=frozen, batch=batch, key=key, step=step)
+        return jax.value_and_grad(lambda params: loss(params=params)[0])(params)
+
+    value, gradient = graded(start)
+    moved = jax.tree.map(lambda leaf, slope: leaf - 1e-3 * slope, start, gradient)
+    assert graded(moved)[0] < value
 
 
 def test_the_divergence_is_that_of_normals():

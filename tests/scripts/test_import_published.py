@@ -45,6 +45,23 @@ def published(folder, tensors, iteration="000020"):
     return folder
 
 
+@pytest.mark.slow
+def test_a_published_reconstructor_is_imported_through_the_same_command(script, tmp_path, capsys):
+    """What it computes, its own golden test says; here every weight is held against its tensor."""
+    tensors = state_of(golden("gsrecon"))
+    folder = published(tmp_path / "gsrecon_gobj265k_cnp_even4", tensors)
+    width = len(tensors["x_embedder.bias"])
+    script.main(script.ImportConfig(folder, tmp_path / "out", head_dim=width // 4))
+    assert "of colours, normals and coordinates and rays" in capsys.readouterr().out
+    model = load_stored(tmp_path / "out", "sampling")
+    assert model.config.network.plucker == "official" and model.config.frame.up == "y"
+    np.testing.assert_array_equal(model.params["embedding"]["kernel"], tensors["x_embedder.weight"].T)
+    np.testing.assert_array_equal(
+        model.params["trunk"]["blocks"]["attn"]["wo"]["kernel"][-1],
+        tensors[f"transformer.blocks.{model.config.network.layers - 1}.attn.wo.weight"].T,
+    )
+
+
 def test_a_published_estimator_predicts_what_it_did(script, tmp_path, capsys):
     values = golden("elevest")
     folder = published(tmp_path / "elevest_gobj265k_b_C25", state_of(values))

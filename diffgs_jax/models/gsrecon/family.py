@@ -26,6 +26,7 @@ from diffgs_jax.models.bundles import (
     Sampling,
 )
 from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
+from diffgs_jax.models.gsrecon import published
 from diffgs_jax.models.gsrecon.config import GSReconConfig
 from diffgs_jax.models.gsrecon.frame import model_cameras, to_model_frame, turned_by_rebuilding
 from diffgs_jax.models.gsrecon.inputs import (
@@ -42,6 +43,13 @@ from diffgs_jax.models.gsrecon.network import (
     init_params,
     input_channels,
     param_shapes,
+)
+from diffgs_jax.models.importing import (
+    ImportedModel,
+    ImportOptions,
+    PublishedWeights,
+    refuse_other_options,
+    tensor_reader,
 )
 from diffgs_jax.models.losses import load_lpips
 from diffgs_jax.models.splat_grid import GRID_CHANNELS
@@ -145,6 +153,41 @@ def with_backend(config: GSReconConfig, backend: Backend) -> GSReconConfig:
     return dataclasses.replace(config, backend=backend)
 
 
+def recognizes(source: PublishedWeights) -> bool:
+    """Tells whether published weights are a GSRecon's."""
+    return source.tensors is not None and published.recognizes(list(source.tensors))
+
+
+def import_published(source: PublishedWeights, options: ImportOptions) -> ImportedModel:
+    """Returns DiffSplat's published reconstructor.
+
+    Raises:
+        UserError: if an option says nothing of these weights.
+        DataError: if the weights are others, listing everything that is wrong with them.
+    """
+    assert source.tensors is not None
+    refuse_other_options(options, {"head_dim"}, source.path)
+    config = published.read_config(source.tensors.shapes, head_width=options.head_dim)
+    attention = "cudnn" if options.dtype == "bfloat16" else "xla"
+    network = dataclasses.replace(config.network, dtype=options.dtype, attention=attention)
+    shapes = param_shapes(network)
+    maps = f", {' and '.join(network.maps).replace('_', ' ')}" if network.maps else ""
+    return ImportedModel(
+        dataclasses.replace(config, network=network),
+        shapes,
+        tensor_reader(shapes, published.NAMING, source.tensors),
+        f"reconstructor of {network.layers} layers of width {network.width}, of colours{maps} and rays, from "
+        f"{source.tensors.source}",
+        {
+            "resolution": 256,
+            "condition_views": config.views,
+            "noisy_views": 0,
+            "novel_views": 4,
+        },
+        {"filter": 0.0},
+    )
+
+
 def generate(
     config: GSReconConfig, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: Key[Array, "b"]
 ) -> Iterator[Progress]:
@@ -214,10 +257,12 @@ __all__ = [
     "grid_shape",
     "grids",
     "in_low_memory",
+    "import_published",
     "init",
     "is_hidden_matrix",
     "load_frozen",
     "loss",
+    "recognizes",
     "requirements",
     "with_backend",
 ]

@@ -1,40 +1,68 @@
 """Weights of the published GSRecon (DiffSplat, github.com/chenguolin/DiffSplat) as weights of this family."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from diffgs_jax.errors import DataError
 from diffgs_jax.models.bundles import Params
 from diffgs_jax.models.gsrecon.config import PUBLISHED_FRAME, GSReconConfig, InputMap, ReconstructorConfig
-from diffgs_jax.models.gsrecon.network import HEADS, param_shapes
+from diffgs_jax.models.gsrecon.network import param_shapes
+from diffgs_jax.weights import Naming, nested, read_params, tensors_of
+
+NAMING = Naming(
+    replacements=(
+        (r"^trunk\.blocks\.", "transformer.blocks.{i}."),
+        (r"^embedding$", "x_embedder"),
+        (r"^norm$", "ln_out"),
+        (r"^heads\.", "out_"),
+    )
+)
+"""How parameters are called in a published state dict."""
 
 _HEAD_WIDTH = 64  # published; shapes do not tell
 _PATCH = 8
-# Theirs within a block, and ours; kernels are transposed.
-_BLOCK = {
-    "norm1.weight": "norm1.scale",
-    "norm2.weight": "norm2.scale",
-    **{f"attn.{name}.weight": f"attn.{name}.kernel" for name in ("wq", "wk", "wv", "wo")},
-    **{f"attn.{name}.weight": f"attn.{name}.scale" for name in ("q_norm", "k_norm")},
-    **{f"attn.{name}.bias": f"attn.{name}.bias" for name in ("q_norm", "k_norm")},
-    **{f"mlp.{name}.weight": f"mlp.{name}.kernel" for name in ("w1", "w2", "w3")},
-}
-_OUTER = {
-    "x_embedder.weight": "embedding.kernel",
-    "x_embedder.bias": "embedding.bias",
-    "ln_out.weight": "norm.scale",
-    "ln_out.bias": "norm.bias",
-    **{f"out_{name}.weight": f"heads.{name}.kernel" for name in HEADS},
-}
 _INPUTS: dict[int, tuple[InputMap, ...]] = {
     9: (),
     15: ("normals", "coordinates"),
     17: ("normals", "coordinates", "metallic_roughness"),
 }
 """What views show, by the channels of the input; with 12, normals or coordinates, shapes do not tell."""
+
+
+def recognizes(names: Collection[str]) -> bool:
+    """Tells whether a state dict is a GSRecon's, by its names."""
+    return "x_embedder.weight" in names and "out_depth.weight" in names
+
+
+def read_config(shapes: Mapping[str, tuple[int, ...]], *, head_width: int = _HEAD_WIDTH) -> GSReconConfig:
+    """Reads settings off the shapes of a published state dict.
+
+    Args:
+        shapes: by name.
+        head_width: channels of an attention head.
+
+    Raises:
+        DataError: if they say too little, or something that no published network has.
+    """
+    found = [int(match[1]) for name in shapes if (match := re.match(r"transformer\.blocks\.(\d+)\.", name))]
+    embedding, first = (shapes.get(name, ()) for name in ("x_embedder.weight", "transformer.blocks.0.mlp.w1.weight"))
+    if len(embedding) != 2 or len(first) != 2:
+        raise DataError("this is no GSRecon: x_embedder.weight or transformer.blocks.0.mlp.w1.weight is missing")
+    width, channels = embedding[0], embedding[1] // _PATCH**2
+    if channels not in _INPUTS or head_width < 1 or width % head_width:
+        raise DataError(f"no GSRecon is known with {channels} channels of input and {width} features")
+    network = ReconstructorConfig(
+        width=width,
+        layers=len(set(found)),
+        heads=width // head_width,
+        hidden=first[0],
+        patch_size=_PATCH,
+        maps=_INPUTS[channels],
+        plucker="official",
+    )
+    return GSReconConfig(network=network, frame=PUBLISHED_FRAME)
 
 
 def import_gsrecon(tensors: Mapping[str, np.ndarray], *, head_width: int = _HEAD_WIDTH) -> tuple[GSReconConfig, Params]:
@@ -47,59 +75,6 @@ def import_gsrecon(tensors: Mapping[str, np.ndarray], *, head_width: int = _HEAD
     Raises:
         DataError: naming what is missing, left over or of the wrong shape.
     """
-    blocks = sorted({int(found[1]) for name in tensors if (found := re.match(r"transformer\.blocks\.(\d+)\.", name))})
-    embedding = tensors.get("x_embedder.weight")
-    first = tensors.get("transformer.blocks.0.mlp.w1.weight")
-    if embedding is None or first is None or embedding.ndim != 2 or first.ndim != 2:
-        raise DataError("this is no GSRecon: x_embedder.weight or transformer.blocks.0.mlp.w1.weight is missing")
-    width, channels = embedding.shape[0], embedding.shape[1] // _PATCH**2
-    if channels not in _INPUTS or width % head_width:
-        raise DataError(f"no GSRecon is known with {channels} channels of input and {width} features")
-    network = ReconstructorConfig(
-        width=width,
-        layers=len(blocks),
-        heads=width // head_width,
-        hidden=first.shape[0],
-        patch_size=_PATCH,
-        maps=_INPUTS[channels],
-        plucker="official",
-    )
-    shapes = param_shapes(network)
-    left, problems = set(tensors), []
-
-    def take(theirs: str, shape: tuple[int, ...]) -> np.ndarray:
-        left.discard(theirs)
-        if theirs not in tensors:
-            problems.append(f"{theirs} is missing")
-            return np.zeros(shape, np.float32)
-        array = np.asarray(tensors[theirs], np.float32)
-        array = array.T if array.ndim == 2 else array
-        if array.shape != shape:
-            problems.append(f"{theirs} is {list(tensors[theirs].shape)}")
-            return np.zeros(shape, np.float32)
-        return array
-
-    params: Params = {}
-    for theirs, ours in _OUTER.items():
-        _put(params, ours, take(theirs, _get(shapes, ours).shape))
-    for theirs, ours in _BLOCK.items():
-        shape = _get(shapes, f"trunk.blocks.{ours}").shape[1:]
-        layers = [take(f"transformer.blocks.{number}.{theirs}", shape) for number in range(len(blocks))]
-        _put(params, f"trunk.blocks.{ours}", np.stack(layers))
-    problems += [f"{name} is not known" for name in sorted(left)]
-    if problems:
-        raise DataError(f"this is no GSRecon: {'; '.join(problems)}")
-    return GSReconConfig(network=network, frame=PUBLISHED_FRAME), params
-
-
-def _get(tree: Any, path: str) -> Any:
-    for name in path.split("."):
-        tree = tree[name]
-    return tree
-
-
-def _put(tree: dict[str, Any], path: str, leaf: np.ndarray) -> None:
-    *folders, name = path.split(".")
-    for folder in folders:
-        tree = tree.setdefault(folder, {})
-    tree[name] = leaf
+    source = tensors_of(tensors)
+    config = read_config(source.shapes, head_width=head_width)
+    return config, nested(read_params(param_shapes(config.network), NAMING, source))
