@@ -21,6 +21,7 @@ from diffgs_jax.geometry.object_frame import (
 from diffgs_jax.geometry.rays import RayEmbedding, Rays, closest_point_to_origin, embed_rays, pixel_rays
 from diffgs_jax.geometry.smoothing import DILATION, SMOOTHED_DILATION, smoothed
 from diffgs_jax.geometry.spherical_harmonics import sh_from_color, sh_to_color, spherical_harmonics
+from diffgs_jax.geometry.turning import turn_gaussians
 from diffgs_jax.geometry.views import OBJECT, SCENE, Views
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "sh_to_color",
     "spherical_harmonics",
     "spherical_position",
+    "turn_gaussians",
     "turn_to_azimuth_zero",
     "world_to_camera",
     "smoothed",
