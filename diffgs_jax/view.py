@@ -1,7 +1,7 @@
 """Shows a splat or a mesh in the browser: `python -m diffgs_jax.view FILE`.
 
-Reads .ply, .spz and .splat files of Gaussians, and .glb and .obj meshes; prints the address to open and serves it until
-Ctrl-C. Needs `pip install "diffgs_jax[view]"`, and no network.
+Reads .ply, .spz, .splat, .sog and .glb files of Gaussians, and .glb and .obj meshes; prints the address to open and
+serves it until Ctrl-C. Needs `pip install "diffgs_jax[view]"`, and no network.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ class ViewOptions:
     """Shows a splat or a mesh in the browser."""
 
     file: Annotated[pathlib.Path, tyro.conf.Positional]
-    """.ply, .spz or .splat of Gaussians; .glb or .obj of triangles."""
+    """.ply, .spz, .splat, .sog or .glb of Gaussians; .glb or .obj of triangles."""
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 lets other machines see it too."""
     port: int = 8080

@@ -9,14 +9,27 @@ from PIL import ImageColor
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.inference.options import Frame, InputOptions, SamplingOptions
-from diffgs_jax.interop import Shown, Sphere, check_cleaning, check_matting, check_turntable
+from diffgs_jax.interop import (
+    CONVERTED_SUFFIXES,
+    MapFormat,
+    MapKind,
+    Shown,
+    Sphere,
+    check_cleaning,
+    check_converter,
+    check_maps,
+    check_matting,
+    check_turntable,
+)
+from diffgs_jax.meshing import check_texture
 from diffgs_jax.rasterizer import Backend
 
-Format = Literal["ply", "spz", "splat", "glb", "obj"]
-"""Files of the Gaussians (`.ply`, `.spz`, `.splat`) and of the mesh made of them (`.glb`, `.obj`)."""
+Format = Literal["ply", "compressed.ply", "spz", "splat", "sog", "gltf", "glb", "obj"]
+"""Files of the Gaussians (`gltf`: a .glb with KHR_gaussian_splatting), and of a mesh made of them (`glb`, `obj`)."""
 
 
-_MESH_FORMATS = ("glb", "obj")
+MESH_FORMATS = ("glb", "obj")
+"""The formats that are of a mesh."""
 _MESH_PACKAGES = ("trimesh", "skimage", "fast_simplification")
 
 
@@ -47,8 +60,12 @@ class SampleOptions(InputOptions, SamplingOptions):
     default what the model's config says, `auto` as a rule."""
 
     formats: tuple[Format, ...] = ("ply",)
-    """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`; and of a mesh
-    made of them: `glb`, `obj`."""
+    """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`, `gltf` (a
+    .glb with KHR_gaussian_splatting), and, with splat-transform, `compressed.ply` and `sog`; and of a mesh made of
+    them: `glb`, `obj`."""
+    texture: int = 0
+    """Side of a texture, pixels, that the mesh in a `glb` gets instead of a colour at each corner; 0 for none. Finer
+    than the corners, takes longer, and needs xatlas."""
     frame: Frame | None = None
     """Where splats are: in the `object` frame, or in the frame of the `cameras` that a transforms.json gives. By
     default the cameras' for models that need several pictures, else the object's. Films and meshes are in the object
@@ -70,6 +87,12 @@ class SampleOptions(InputOptions, SamplingOptions):
     """Frames of a turntable; 0 writes none."""
     turntable_size: int = 256
     """Height and width of turntables, pixels; even for mp4."""
+    maps: tuple[MapKind, ...] = ()
+    """Files of numbers, as large as turntables: `depth`, `normals` and `mask`, with their cameras in maps.json."""
+    map_format: MapFormat = "exr"
+    """What maps are written as: float32 EXR, or 16-bit PNG."""
+    map_views: int = 8
+    """Views that maps are of, evenly around the object."""
     background: str | None = None
     """Colour behind the object in turntables, by a name or as #rrggbb; by default what the model was trained on."""
     trajectory: bool = False
@@ -89,7 +112,14 @@ class SampleOptions(InputOptions, SamplingOptions):
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
         if self.raw and (set(self.formats) - {"ply"} or self.frame == "cameras"):
             raise UserError("--raw writes a ply in the object frame: leave other formats and --frame cameras out")
-        if any(name in _MESH_FORMATS for name in self.formats):
+        check_maps(self.maps, self.map_format, self.map_views)
+        if any(f".{name}" in CONVERTED_SUFFIXES for name in self.formats):
+            check_converter()
+        if self.texture:
+            check_texture(self.texture)
+            if "glb" not in self.formats:
+                raise UserError("a texture is part of a .glb: add --formats glb")
+        if any(name in MESH_FORMATS for name in self.formats):
             missing = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]
             if missing:
                 raise UserError(f'meshes need {missing[0]}: pip install "diffgs_jax[mesh]"')

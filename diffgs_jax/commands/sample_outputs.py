@@ -3,9 +3,9 @@
 import pathlib
 
 from diffgs_jax.commands.progress import progress_bar
-from diffgs_jax.commands.sample_options import SampleOptions
+from diffgs_jax.commands.sample_options import MESH_FORMATS, SampleOptions
 from diffgs_jax.inference.result import Result
-from diffgs_jax.interop import SPLAT_SUFFIXES, render_trajectory, write_contact_sheet, write_image, write_video
+from diffgs_jax.interop import render_trajectory, write_contact_sheet, write_image, write_video
 from diffgs_jax.meshing import write_mesh
 
 
@@ -32,17 +32,32 @@ def write_outputs(folder: pathlib.Path, result: Result, options: SampleOptions) 
 
 
 def _write_splat(folder: pathlib.Path, result: Result, options: SampleOptions) -> None:
-    """Writes the Gaussians, the meshes and the turntables that were asked for."""
-    meshes = [suffix for suffix in options.formats if f".{suffix}" not in SPLAT_SUFFIXES]
-    for suffix in options.formats:
-        if suffix not in meshes:
+    """Writes the Gaussians, the meshes, the maps and the turntables that were asked for."""
+    for name in options.formats:
+        if name not in MESH_FORMATS:
+            path = folder / f"gaussians.{'glb' if name == 'gltf' else name}"
             frame = "object" if options.raw else options.frame
-            result.save(folder / f"gaussians.{suffix}", prune=options.prune, frame=frame, raw=options.raw)
+            result.save_splat(path, prune=options.prune, frame=frame, raw=options.raw)
+    meshes = [name for name in options.formats if name in MESH_FORMATS]
     if meshes:
         with progress_bar("making a mesh"):
             mesh = result.mesh()
         for suffix in meshes:
-            write_mesh(folder / f"mesh.{suffix}", mesh)
+            if suffix == "glb" and options.texture:
+                with progress_bar("baking its texture"):
+                    write_mesh(folder / "mesh.glb", result.textured(mesh, size=options.texture))
+            else:
+                write_mesh(folder / f"mesh.{suffix}", mesh)
+    if options.maps:
+        with progress_bar("maps", options.map_views, "view") as bar:
+            result.save_maps(
+                folder,
+                kinds=options.maps,
+                form=options.map_format,
+                views=options.map_views,
+                size=options.turntable_size,
+                progress=bar.update,
+            )
     for shows in options.turntables if options.frames else ():
         name = "turntable" if shows == "color" else f"turntable_{shows}"
         with progress_bar(name, options.frames, "frame") as bar:

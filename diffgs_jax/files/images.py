@@ -164,7 +164,8 @@ def _colors(image: Image.Image, name: str) -> Image.Image:
         if transform is None:
             return image
         alpha = image.getchannel("A") if is_transparent else None
-        colors = ImageCms.applyTransform(image.convert("RGB"), transform)
+        colors = image.convert("RGB")
+        ImageCms.applyTransform(colors, transform, inPlace=True)  # the largest pictures take 270 MB a copy
     elif image.mode == "CMYK":
         alpha, transform = None, _transform(profile, "CMYK")
         colors = image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform)

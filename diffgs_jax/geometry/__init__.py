@@ -28,6 +28,7 @@ from diffgs_jax.geometry.similarity import (
 )
 from diffgs_jax.geometry.smoothing import DILATION, SMOOTHED_DILATION, smoothed
 from diffgs_jax.geometry.spherical_harmonics import sh_from_color, sh_to_color, spherical_harmonics
+from diffgs_jax.geometry.turning import turn_gaussians
 from diffgs_jax.geometry.views import OBJECT, SCENE, Views
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "sh_to_color",
     "spherical_harmonics",
     "spherical_position",
+    "turn_gaussians",
     "turn_to_azimuth_zero",
     "with_unit_rotations",
     "world_to_camera",

@@ -36,6 +36,7 @@ from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.compile_cache import use_compile_cache
 from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images, show_image
 from diffgs_jax.inference.filtering import filtered, rendering_of
+from diffgs_jax.inference.hub import HUB_PREFIX, hub_checkpoint
 from diffgs_jax.inference.options import InputOptions, SamplingOptions
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import (
@@ -365,16 +366,19 @@ def load(
     """Loads a trained model, and has JAX keep what it compiles on disk (see `compile_cache`).
 
     Args:
-        checkpoint: the folder of a run or of its checkpoints; the model that comes with the package if None.
+        checkpoint: the folder of a run or of its checkpoints; `hub:owner/name` for a model of the Hugging Face Hub; the
+            model that comes with the package if None.
         low_memory: render one view at a time and, on accelerators, keep and run the network's trunk in bfloat16. On a
             CPU that would cost memory: XLA makes a float32 copy of the weights.
         backend: who renders; what the checkpoint's settings say if None.
 
     Raises:
-        UserError: if there is no checkpoint, or the backend is not available here or nothing to this model.
+        UserError: if there is no checkpoint, it cannot be had from the hub, or the backend is not available here or
+            nothing to this model.
         DataError: if it cannot be read, or its weights are not those of its config's architecture.
     """
-    folder = checked_path(BUNDLED_CHECKPOINT if checkpoint is None else checkpoint)
+    named = BUNDLED_CHECKPOINT if checkpoint is None else checkpoint
+    folder = hub_checkpoint(str(named)) if str(named).startswith(HUB_PREFIX) else checked_path(named)
     if checkpoint is None and not folder.exists():
         raise UserError("this installation comes without a trained model: name one with --checkpoint")
     use_compile_cache()

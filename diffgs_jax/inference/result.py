@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.files import make_folder
 from diffgs_jax.geometry import (
     Gaussians,
     ObjectRig,
@@ -21,16 +22,21 @@ from diffgs_jax.geometry import (
 )
 from diffgs_jax.inference.options import Frame
 from diffgs_jax.interop import (
+    MapFormat,
+    MapKind,
     Shown,
     Sphere,
+    check_maps,
     clean_gaussians,
+    render_orbit,
     render_turntable,
     visible_gaussians,
     write_gaussians,
+    write_maps,
     write_ply,
     write_video,
 )
-from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, extract_mesh, write_mesh
+from diffgs_jax.meshing import MESH_SUFFIXES, Mesh, TexturedMesh, bake_texture, extract_mesh, write_mesh
 from diffgs_jax.rasterizer import Backend, RenderSettings
 
 
@@ -159,8 +165,71 @@ class Result:
         if pathlib.Path(path).suffix.lower() in MESH_SUFFIXES:
             write_mesh(path, self.mesh())
         else:
-            kept = (self.pruned() if prune else self).stored(frame=frame, raw=raw)
-            write_gaussians(path, kept, raw=raw)
+            self.save_splat(path, prune=prune, frame=frame, raw=raw)
+
+    def save_splat(
+        self, path: str | os.PathLike[str], *, prune: bool = True, frame: Frame | None = None, raw: bool = False
+    ) -> None:
+        """Writes the Gaussians, as `save` does, and as `.glb` with KHR_gaussian_splatting, `.compressed.ply` or `.sog`.
+
+        Args:
+            path: the file; see `diffgs_jax.interop.write_gaussians`.
+            prune: leave out what changes no pixel (`pruned`).
+            frame: as for `stored`.
+            raw: as for `stored`; `.ply` only.
+
+        Raises:
+            UserError: if the suffix is none of these, a program is missing, or the file cannot be written.
+            DataError: if a value is not finite.
+        """
+        kept = (self.pruned() if prune else self).stored(frame=frame, raw=raw)
+        write_gaussians(path, kept, raw=raw)
+
+    def save_maps(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        kinds: tuple[MapKind, ...] = ("depth", "normals", "mask"),
+        form: MapFormat = "exr",
+        views: int = 8,
+        size: int = 256,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Writes depth, normals and coverage as seen from evenly around, as files of numbers.
+
+        Args:
+            folder: gets `depth_000.exr` and so on, and `maps.json` with the cameras; made if need be.
+            kinds: what is written.
+            form: float32 EXR, which needs the extra `maps`, or 16-bit PNG.
+            views: how many.
+            size: height and width, pixels.
+            progress: called with the number of views that have been finished since the last call.
+
+        Raises:
+            UserError: if a package is missing, or the files cannot be written.
+        """
+        check_maps(kinds, form, views)
+        seen = render_orbit(
+            self.splat,
+            np.arange(views) * 360.0 / views,
+            size=size,
+            rig=self.rig,
+            background=self.background,
+            rendering=self.rendering,
+            backend=self.backend,
+            progress=progress,
+        )
+        write_maps(make_folder(pathlib.Path(folder)), seen, kinds, form)
+
+    def textured(self, mesh: Mesh | None = None, *, size: int = 1024, **settings: Any) -> TexturedMesh:
+        """Returns a mesh with a texture baked of this splat; see `diffgs_jax.meshing.bake_texture`.
+
+        Args:
+            mesh: of the splat; it is made if None.
+            size: side of the texture, pixels.
+            **settings: others of `bake_texture`.
+        """
+        return bake_texture(self.splat, self.mesh() if mesh is None else mesh, size=size, **settings)
 
     def mesh(self, **settings: Any) -> Mesh:
         """Returns a closed mesh with vertex colours; settings are those of `diffgs_jax.meshing.extract_mesh`."""

@@ -85,7 +85,9 @@ def _vertices(lines: list[list[str]], name: str) -> tuple[tuple[str, ...], tuple
     elements = [index for index, line in enumerate(lines) if line[:1] == ["element"]]
     first = lines[elements[0]] if elements else []
     if first[1:2] == ["chunk"]:
-        raise DataError(f"{name} is a compressed .ply of PlayCanvas; convert it to a plain one first")
+        raise DataError(
+            f"{name} is a compressed .ply of PlayCanvas: name it .compressed.ply to have it read by splat-transform"
+        )
     if first[1:2] != ["vertex"] or len(first) != 3 or not first[2].isdigit() or len(first[2]) > 12:
         raise DataError(f"{name} is not a 3DGS .ply: its first element is not `vertex` with a number of them")
     names, kinds = [], []

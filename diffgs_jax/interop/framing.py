@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import FOREGROUND_RATIO
-from diffgs_jax.interop.image_files import image_array, read_image
+from diffgs_jax.interop.image_files import image_array, read_shrunk_image
 from diffgs_jax.interop.matting import FAINT, Matting, isolate_object
 
 _LARGEST_SIDE = 2048  # what is larger is averaged down while it still is bytes
@@ -58,15 +58,15 @@ def load_framed(
     """
     if isinstance(source, np.ndarray):
         name, pixels = "the picture", image_array(source)
+        (height, width), block = pixels.shape[:2], -(-max(pixels.shape[:2]) // _LARGEST_SIDE)
+        pixels = np.array(Image.fromarray(pixels).reduce(block)) if block > 1 else pixels
     else:
-        name, pixels = str(source), read_image(source)
-    height, width = pixels.shape[:2]
+        name = str(source)
+        pixels, (height, width) = read_shrunk_image(source, _LARGEST_SIDE)
+    shrink = -(-max(height, width) // _LARGEST_SIDE)
     too_small = f"smaller than a patch of the model ({smallest_side}×{smallest_side}); give a larger picture"
     if min(height, width) < smallest_side:
         raise DataError(f"{name} is {width}×{height} pixels, {too_small}")
-    shrink = -(-max(height, width) // _LARGEST_SIDE)
-    if shrink > 1:  # averaged premultiplied, inside Pillow
-        pixels = np.array(Image.fromarray(pixels).reduce(shrink))
     premultiplied = isolate_object(pixels, name=name, matting=matting, matting_model=matting_model)
     top, bottom, left, right = visible_bounds(premultiplied[..., 3])
     if shrink * max(bottom - top, right - left) < smallest_side:

@@ -3,9 +3,14 @@ from .extraction import Mesh, extract_mesh
 from .files import MESH_SUFFIXES, read_mesh, write_mesh
 from .part_files import PART_SUFFIXES, read_parts
 from .parts import SOLID, MeshFilePart
+from .texture_settings import check_texture
 from .textures import nearest_texels
+from .texturing import TexturedMesh, bake_texture
 
 __all__ = [
+    "TexturedMesh",
+    "bake_texture",
+    "check_texture",
     "MESH_SUFFIXES",
     "PART_SUFFIXES",
     "SOLID",

@@ -12,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int32
 
-from diffgs_jax.errors import DataError, UserError
+from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.meshing.carving import carve
-from diffgs_jax.meshing.observing import PLANE_SPACING, observe, surface_colors
+from diffgs_jax.meshing.observing import PLANE_SPACING, into_unit_sphere, observe, surface_colors
 from diffgs_jax.meshing.surface import surface_of, vertex_normals
 
-_INVISIBLE = 1 / 255  # fainter Gaussians are never drawn
-_GROUP, _VERTEX_GROUP = 2048, 8192  # numbers are rounded up to multiples, so that few programs are compiled
+_VERTEX_GROUP = 8192  # numbers are rounded up to multiples, so that few programs are compiled
 
 
 class Mesh(NamedTuple):
@@ -66,7 +65,7 @@ def extract_mesh(
         raise UserError(
             f"a mesh needs a resolution of 16 to 512, 8 views and 100 faces or more, not {resolution}, {views}, {faces}"
         )
-    unit, center, radius = _into_unit_sphere(gaussians)
+    unit, center, radius = into_unit_sphere(gaussians)
     seen = observe(unit, views, size=-(-resolution // 8) * 8, progress=progress)
     field = carve(seen, resolution)
     vertices, triangles = surface_of(field, faces)
@@ -78,35 +77,3 @@ def extract_mesh(
         PLANE_SPACING + field.voxel,
     )[: len(vertices)]
     return Mesh((vertices * radius + center).astype(np.float32), triangles.astype(np.int32), np.asarray(colors))
-
-
-def _into_unit_sphere(gaussians: Gaussians) -> tuple[Gaussians, Float[np.ndarray, "3"], float]:
-    """Returns the visible Gaussians, moved and scaled into the unit sphere, and where they were and how large.
-
-    What is far out and hardly seen does not count, or a few stray Gaussians would shrink everything else.
-    """
-    gaussians = Gaussians(*(np.asarray(leaf, np.float32) for leaf in gaussians))
-    if gaussians.means.ndim != 2:
-        raise ValueError(f"expected one set of Gaussians, got means of shape {gaussians.means.shape}")
-    finite = np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in gaussians], axis=0)
-    visible = finite & (gaussians.opacities >= _INVISIBLE)
-    if not visible.any():
-        raise DataError("the splat has no visible Gaussians: there is nothing to mesh")
-    means, rotations, scales, opacities, sh = (leaf[visible] for leaf in gaussians)
-    means, scales = means.astype(np.float64), scales.astype(np.float64)
-    wide = np.sort(scales, axis=1)
-    weight = opacities * (wide[:, 1] * wide[:, 2] + 1e-12)
-    low, high = (np.asarray([_quantile(axis, weight, share) for axis in means.T]) for share in (0.005, 0.995))
-    center = (low + high) / 2
-    reach = np.linalg.norm(means - center, axis=1) + 2 * wide[:, 2]
-    radius = max(_quantile(reach, weight, 0.995), 1e-9)
-    spare = -len(means) % _GROUP
-    unit = Gaussians((means - center) / radius, rotations, scales / radius, opacities, sh)
-    padded = (np.pad(leaf, [(0, spare)] + [(0, 0)] * (np.ndim(leaf) - 1)) for leaf in unit)
-    return Gaussians(*padded), center, float(radius)
-
-
-def _quantile(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], share: float) -> float:
-    order = np.argsort(values)
-    cumulated = np.cumsum(weights[order])
-    return float(values[order][min(np.searchsorted(cumulated, share * cumulated[-1]), len(values) - 1)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import open_regular, written_beside
@@ -19,6 +20,7 @@ from diffgs_jax.meshing.part_files import read_parts
 from diffgs_jax.meshing.parts import MeshFilePart
 from diffgs_jax.meshing.surface import vertex_normals
 from diffgs_jax.meshing.textures import nearest_texels
+from diffgs_jax.meshing.texturing import TexturedMesh
 
 MESH_SUFFIXES = (".glb", ".obj")
 """What `write_mesh` and `read_mesh` know."""
@@ -28,11 +30,11 @@ _FROM_FILE = [2, 0, 1]
 _INWARD = 1e-3
 
 
-def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> int:
-    """Writes a mesh with its vertex colours; `.glb` or `.obj`, as the suffix says.
+def write_mesh(path: str | os.PathLike[str], mesh: Mesh | TexturedMesh) -> int:
+    """Writes a mesh with its vertex colours, `.glb` or `.obj`, as the suffix says; or with its texture, `.glb`.
 
-    Colours are linear in a GLB (glTF 2.0, §3.7.2.1) and sRGB in an OBJ, where red, green and blue follow a vertex's
-    position. Needs the extra `mesh`.
+    Vertex colours are linear in a GLB (glTF 2.0, §3.7.2.1) and sRGB in an OBJ, where red, green and blue follow a
+    vertex's position; a texture is a PNG inside the GLB. Needs the extra `mesh`.
 
     Args:
         path: the file; one that is there is replaced when the new one is complete.
@@ -42,15 +44,29 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> int:
         The number of triangles written.
 
     Raises:
-        UserError: if the suffix is another, a package is missing, or the file cannot be written.
+        UserError: if the suffix is another (or .obj, of a texture), a package is missing, or the file cannot be
+            written.
         DataError: if a number is not finite.
     """
     trimesh, suffix = _trimesh(), _suffix(path)
+    if isinstance(mesh, TexturedMesh) and suffix != ".glb":
+        raise UserError(f"{path} cannot hold a texture: write it as .glb")
     if not all(np.isfinite(leaf).all() for leaf in mesh):
         raise DataError(f"the mesh has numbers that are not finite; {path} was not written")
-    colors = np.clip(np.asarray(mesh.colors, np.float64), 0.0, 1.0)
     vertices = np.asarray(mesh.vertices, np.float64)[:, _TO_FILE]
     model = trimesh.Trimesh(vertices, mesh.faces, process=False)
+    if isinstance(mesh, TexturedMesh):
+        model.visual = trimesh.visual.TextureVisuals(
+            uv=mesh.uv,
+            material=trimesh.visual.material.PBRMaterial(
+                baseColorTexture=Image.fromarray(mesh.texture), metallicFactor=0.0, roughnessFactor=1.0
+            ),
+        )
+        model.vertex_normals = vertex_normals(vertices, np.asarray(mesh.faces))
+        with written_beside(path) as beside:
+            beside.write_bytes(model.export(file_type="glb", include_normals=True))
+        return len(mesh.faces)
+    colors = np.clip(np.asarray(mesh.colors, np.float64), 0.0, 1.0)
     if suffix == ".obj":
         model.visual = trimesh.visual.ColorVisuals(model, vertex_colors=_opaque_bytes(colors))
         content = model.export(file_type="obj", include_normals=True).encode()

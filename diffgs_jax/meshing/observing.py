@@ -14,6 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Cameras, Gaussians, covariances, intrinsics_from_fov, look_at, world_to_camera
 from diffgs_jax.rasterizer import render
 
@@ -21,6 +22,8 @@ _DISTANCE, _FOV = 2.7, 50.0  # the unit sphere just fits
 _PLANES = 48  # depths at which the opacity in front is known
 _NEAR, _FAR = _DISTANCE - 1.05, _DISTANCE + 1.05
 PLANE_SPACING = (_FAR - _NEAR) / (_PLANES - 1)
+_INVISIBLE = 1 / 255  # fainter Gaussians are never drawn
+_GROUP = 2048  # numbers are rounded up to multiples, so that few programs are compiled
 
 
 class Observations(NamedTuple):
@@ -37,6 +40,35 @@ class Observations(NamedTuple):
     colors: Float[Array, "v s s 3"]
     alphas: Float[Array, "v s s"]
     opacities: Float[Array, "v s s k"]
+
+
+def into_unit_sphere(gaussians: Gaussians) -> tuple[Gaussians, Float[np.ndarray, "3"], float]:
+    """Returns the visible Gaussians, moved and scaled into the unit sphere, and where they were and how large.
+
+    What is far out and hardly seen does not count, or a few stray Gaussians would shrink everything else.
+
+    Raises:
+        DataError: if none is visible.
+    """
+    gaussians = Gaussians(*(np.asarray(leaf, np.float32) for leaf in gaussians))
+    if gaussians.means.ndim != 2:
+        raise ValueError(f"expected one set of Gaussians, got means of shape {gaussians.means.shape}")
+    finite = np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in gaussians], axis=0)
+    visible = finite & (gaussians.opacities >= _INVISIBLE)
+    if not visible.any():
+        raise DataError("the splat has no visible Gaussians: there is nothing to mesh")
+    means, rotations, scales, opacities, sh = (leaf[visible] for leaf in gaussians)
+    means, scales = means.astype(np.float64), scales.astype(np.float64)
+    wide = np.sort(scales, axis=1)
+    weight = opacities * (wide[:, 1] * wide[:, 2] + 1e-12)
+    low, high = (np.asarray([_quantile(axis, weight, share) for axis in means.T]) for share in (0.005, 0.995))
+    center = (low + high) / 2
+    reach = np.linalg.norm(means - center, axis=1) + 2 * wide[:, 2]
+    radius = max(_quantile(reach, weight, 0.995), 1e-9)
+    spare = -len(means) % _GROUP
+    unit = Gaussians((means - center) / radius, rotations, scales / radius, opacities, sh)
+    padded = (np.pad(leaf, [(0, spare)] + [(0, 0)] * (np.ndim(leaf) - 1)) for leaf in unit)
+    return Gaussians(*padded), center, float(radius)
 
 
 def observe(gaussians: Gaussians, views: int, size: int, progress: Callable[[int], object] | None) -> Observations:
@@ -154,3 +186,9 @@ def _cover(points: Array, camera: Cameras, opacity: Array, margin: float | Array
     row, column, depth = _project(points, camera, opacity.shape[0])
     plane = (depth + margin - _NEAR) / PLANE_SPACING
     return map_coordinates(opacity, [row, column, plane], order=1, mode="nearest").astype(jnp.float32)
+
+
+def _quantile(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], share: float) -> float:
+    order = np.argsort(values)
+    cumulated = np.cumsum(weights[order])
+    return float(values[order][min(np.searchsorted(cumulated, share * cumulated[-1]), len(values) - 1)])

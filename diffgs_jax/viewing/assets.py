@@ -33,6 +33,31 @@ class AssetOptions:
     """Whether to make a mesh too."""
 
 
+class Asset(NamedTuple):
+    """What became of an image, as far as it is there.
+
+    Attributes:
+        gaussians: their number.
+        invisible: number of those that change no pixel and were left out.
+        seconds: that it took so far.
+        splat: HTML to turn the splat in.
+        views: the image as the model saw it beside the predicted views, png.
+        files: to download.
+        film: one turn of it, mp4; None before it is there.
+        mesh: HTML to turn the mesh in, or the reason why there is none; empty before it is known, or if none was asked
+            for.
+    """
+
+    gaussians: int
+    invisible: int
+    seconds: float
+    splat: str
+    views: pathlib.Path
+    files: tuple[pathlib.Path, ...]
+    film: pathlib.Path | None = None
+    mesh: str = ""
+
+
 class JobProgress(NamedTuple):
     """How far a job is.
 
@@ -40,35 +65,13 @@ class JobProgress(NamedTuple):
         doing: what is being done, for people.
         done: parts of it that are done.
         total: its parts; 0 if they cannot be counted.
+        asset: what can be shown already, if something can.
     """
 
     doing: str
     done: int = 0
     total: int = 0
-
-
-class Asset(NamedTuple):
-    """What became of an image.
-
-    Attributes:
-        gaussians: their number.
-        invisible: number of those that change no pixel and were left out.
-        seconds: that it took.
-        splat: HTML to turn the splat in.
-        mesh: HTML to turn the mesh in, or the reason why there is none.
-        film: one turn of it, mp4.
-        views: the image as the model saw it beside the predicted views, png.
-        files: to download.
-    """
-
-    gaussians: int
-    invisible: int
-    seconds: float
-    splat: str
-    mesh: str
-    film: pathlib.Path
-    views: pathlib.Path
-    files: tuple[pathlib.Path, ...]
+    asset: Asset | None = None
 
 
 def make_asset(
@@ -102,49 +105,50 @@ def make_asset(
     result = pipeline(image, inputs=options.inputs, sampling=options.sampling, on_step=on_step)
     assert result.views is not None  # whoever makes Gaussians of an image makes views
 
-    report(JobProgress("Writing the splat"))
-    files = [folder / name for name in ("splat.ply", "splat.spz", "splat.splat")]
+    report(JobProgress("Opening the viewer"))
     visible = result.pruned().splat
+    rig = pipeline.config.rig
+    viewer, views = folder / "viewer.html", folder / "views.png"
+    files = [folder / name for name in ("splat.ply", "splat.spz", "splat.splat")]
     for path in files:
         write_gaussians(path, visible)
-    views = folder / "views.png"
+    splat = viewer_page(visible, rig=rig)
+    viewer.write_text(splat)
     write_contact_sheet(views, result.views)
 
-    filmed = 0
+    def so_far() -> Asset:
+        left_out = len(result.splat.means) - len(visible.means)
+        seconds = time.monotonic() - start
+        return Asset(len(visible.means), left_out, seconds, splat, views, (*files, viewer), film, mesh)
+
+    film, mesh, filmed = None, "", 0
+    report(JobProgress("Filming a turn", 0, FRAMES, so_far()))
 
     def on_frames(count: int) -> None:
         nonlocal filmed
         filmed += count
         report(JobProgress("Filming a turn", filmed, FRAMES))
 
-    report(JobProgress("Filming a turn", 0, FRAMES))
-    rig, background = pipeline.config.rig, result.background
-    film = folder / "turntable.mp4"
     frames = render_turntable(
         visible,
         frames=FRAMES,
         size=FILM_SIZE,
         rig=rig,
-        background=background,
+        background=result.background,
         rendering=result.rendering,
         progress=on_frames,
     )
+    film = folder / "turntable.mp4"
     write_video(film, frames)
-
-    mesh = ""
+    files.append(film)
     if options.mesh:
+        report(JobProgress("Making a mesh", 0, MESH_VIEWS, so_far()))
         try:
             mesh = _mesh_page(visible, folder / "mesh.glb", report)
             files.append(folder / "mesh.glb")
         except DataError as error:  # the splat is good all the same
             mesh = f"There is no mesh: {error}."
-
-    report(JobProgress("Opening the viewer"))
-    splat = viewer_page(visible, rig=rig)
-    (folder / "viewer.html").write_text(splat)
-    files += [film, folder / "viewer.html"]
-    left_out = len(result.splat.means) - len(visible.means)
-    return Asset(len(visible.means), left_out, time.monotonic() - start, splat, mesh, film, views, tuple(files))
+    return so_far()
 
 
 def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[JobProgress], object]) -> str:
@@ -155,6 +159,5 @@ def _mesh_page(gaussians: Gaussians, path: pathlib.Path, report: Callable[[JobPr
         observed += count
         report(JobProgress("Making a mesh", observed, MESH_VIEWS))
 
-    report(JobProgress("Making a mesh", 0, MESH_VIEWS))
     write_mesh(path, extract_mesh(gaussians, views=MESH_VIEWS, progress=on_views))
     return viewer_page(read_viewable(path), up="y")

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import checked_path, open_regular
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop import SPLAT_SUFFIXES, read_gaussians
+from diffgs_jax.interop import SPLAT_SUFFIXES, holds_gltf_splats, read_gaussians
 from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
 
 SUFFIXES = (*SPLAT_SUFFIXES, *MESH_SUFFIXES)
@@ -47,7 +47,7 @@ def read_viewable(path: str | os.PathLike[str]) -> Viewable:
     """Reads a file to show.
 
     Args:
-        path: .ply, .spz or .splat of Gaussians; .glb or .obj of triangles, with the textures beside it.
+        path: .ply, .spz, .splat, .sog or .glb of Gaussians; .glb or .obj of triangles, with the textures beside it.
 
     Raises:
         UserError: if the suffix is another, the file is missing or cannot be read, or a mesh's reader is not installed.
@@ -57,7 +57,7 @@ def read_viewable(path: str | os.PathLike[str]) -> Viewable:
     if not path.exists():
         raise UserError(f"there is no file {path}")
     suffix = path.suffix.lower()
-    if suffix in SPLAT_SUFFIXES:
+    if suffix in SPLAT_SUFFIXES or (suffix == ".glb" and holds_gltf_splats(path)):
         gaussians = read_gaussians(path)
         if not len(gaussians.means):
             raise DataError(f"{path} holds no Gaussians")

@@ -10,11 +10,12 @@ import tempfile
 
 import numpy as np
 import plyfile
+import zstandard
 from mutations import Case, Seed, gzipped_zeros, mutated
 from table import Reader
 
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.interop import read_gaussians, write_gaussians
+from diffgs_jax.interop import read_gaussians, write_gaussians, write_spz
 
 
 def some_gaussians(count: int, degree: int) -> Gaussians:
@@ -100,29 +101,43 @@ def splat() -> Reader:
     return Reader("splat", seeds, read_gaussians, reference, rtol=1e-6, atol=1e-6)
 
 
-def spz() -> Reader:
-    whole = written(".spz", 6, 1)
+def packed_spz(version: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        write_spz(f"{folder}/a.spz", some_gaussians(6, 1), version=version)
+        return pathlib.Path(f"{folder}/a.spz").read_bytes()
 
+
+def spz_of(whole: bytes, name: str, cases) -> Reader:
     def reference(path: str) -> Gaussians | None:
         if os.path.getsize(path) > 100_000:
             return None  # it would unpack a bomb
-        data = gzip.decompress(pathlib.Path(path).read_bytes())
-        magic, version, count, degree, bits, _, _ = struct.unpack_from("<4sIIBBBB", data)
-        assert magic == b"NGSP" and version in (2, 3)
+        data = pathlib.Path(path).read_bytes()
+        if data[:4] == b"NGSP":
+            _, version, count, degree, bits, _, streams, table = struct.unpack_from("<4sIIBBBBI", data)
+            assert version == 4
+            place, joined = table + 16 * streams, bytes(16)
+            for index in range(streams):
+                size, _ = struct.unpack_from("<QQ", data, table + 16 * index)
+                joined += zstandard.ZstdDecompressor().decompress(data[place : place + size], max_output_size=10**6)
+                place += size
+            data = joined
+        else:
+            data = gzip.decompress(data)
+            magic, version, count, degree, bits, _, _ = struct.unpack_from("<4sIIBBBB", data)
+            assert magic == b"NGSP" and version in (2, 3)
         others = (degree + 1) ** 2 - 1
         means, rotations, scales, opacities, sh = [], [], [], [], []
-        signs = [-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1]
         starts = [16]
-        for size in (9, 1, 3, 3, 4 if version == 3 else 3):
+        for size in (9, 1, 3, 3, 3 if version == 2 else 4):
             starts.append(starts[-1] + size * count)
         for i in range(count):
             place = starts[0] + 9 * i
             x, y, z = (int.from_bytes(data[place + 3 * c : place + 3 * c + 3], "little", signed=True) for c in range(3))
-            means.append([x / 2**bits, -y / 2**bits, -z / 2**bits])
+            means.append([x / 2**bits, y / 2**bits, z / 2**bits])
             opacities.append(data[starts[1] + i] / 255)
             color = [(data[starts[2] + 3 * i + c] / 255 - 0.5) / 0.15 for c in range(3)]
             scales.append([math.exp(data[starts[3] + 3 * i + c] / 16 - 10) for c in range(3)])
-            if version == 3:
+            if version != 2:
                 word = int.from_bytes(data[starts[4] + 4 * i : starts[4] + 4 * i + 4], "little")
                 largest, turn = word >> 30, [0.0] * 4
                 for c in (3, 2, 1, 0):
@@ -133,17 +148,20 @@ def spz() -> Reader:
             else:
                 turn = [data[starts[4] + 3 * i + c] / 127.5 - 1 for c in range(3)]
                 turn.append(math.sqrt(max(0.0, 1 - sum(value * value for value in turn))))
-            rotations.append([turn[3], turn[0], -turn[1], -turn[2]])
-            rest = [
-                [signs[k] * (data[starts[5] + 3 * (i * others + k) + c] - 128) / 128 for c in range(3)]
-                for k in range(others)
-            ]
+            rotations.append([turn[3], turn[0], turn[1], turn[2]])
+            rest = [[(data[starts[5] + 3 * (i * others + k) + c] - 128) / 128 for c in range(3)] for k in range(others)]
             sh.append([color, *rest])
         shapes = [(0, 3), (0, 4), (0, 3), (0,), (0, others + 1, 3)]
         leaves = (means, rotations, scales, opacities, sh)
         return Gaussians(
             *(np.asarray(leaf).reshape(-1, *shape[1:]) for leaf, shape in zip(leaves, shapes, strict=True))
         )
+
+    return Reader(name, lambda: [as_seed("six", ".spz", whole)], read_gaussians, reference, cases, rtol=1e-5, atol=1e-5)
+
+
+def spz() -> Reader:
+    whole = packed_spz(3)
 
     def unpacked():
         """What is inside, damaged and packed again with a right checksum."""
@@ -158,6 +176,33 @@ def spz() -> Reader:
         for name, content in bombs.items():
             yield Case(f"bomb: {name}", {"a.spz": content}, "a.spz", "a.spz")
 
-    return Reader(
-        "spz", lambda: [as_seed("six", ".spz", whole)], read_gaussians, reference, unpacked, rtol=1e-5, atol=1e-5
-    )
+    return spz_of(whole, "spz", unpacked)
+
+
+def spz4() -> Reader:
+    whole = packed_spz(4)
+    table, streams = 32, whole[15]
+    sizes = [struct.unpack_from("<QQ", whole, table + 16 * index) for index in range(streams)]
+    edges = np.cumsum([table + 16 * streams, *(size for size, _ in sizes)])
+    inside = [zstandard.decompress(whole[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+
+    def again(fields: list[bytes], head: bytes = whole[:32]) -> bytes:
+        frames = [zstandard.compress(field) for field in fields]
+        entries = [struct.pack("<QQ", len(frame), size) for frame, (_, size) in zip(frames, sizes, strict=True)]
+        return head + b"".join(entries) + b"".join(frames)
+
+    def unpacked():
+        """What is in the streams, damaged and packed again; tables and headers that promise what is not there."""
+        for index, field in enumerate(inside):
+            for name, content in mutated(field, f"stream {index}"):
+                fields = [*inside[:index], content, *inside[index + 1 :]]
+                yield Case(f"inside: {index} {name}", {"a.spz": again(fields)}, "a.spz", "a.spz")
+        many = whole[:8] + struct.pack("<I", 10_000_000) + whole[12:32]
+        bombs = {
+            "ten million": again([bytes(len(field)) for field in inside], many),
+            "a stream of zeros": again([bytes(400_000_000), *inside[1:]]),
+        }
+        for name, content in bombs.items():
+            yield Case(f"bomb: {name}", {"a.spz": content}, "a.spz", "a.spz")
+
+    return spz_of(whole, "spz4", unpacked)

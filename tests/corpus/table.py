@@ -48,7 +48,7 @@ def _named(module: str, names: tuple[str, ...]) -> dict[str, Callable[[], Reader
 
 
 READERS: dict[str, Callable[[], Reader]] = {
-    **_named("splats", ("ply", "spz", "splat")),
+    **_named("splats", ("ply", "spz", "spz4", "splat")),
     **_named("images", ("png", "jpeg", "webp", "gif", "bmp", "views", "masks")),
     **_named("weights", ("torch", "torch_mapped", "safetensors", "camera_template")),
     **_named("texts", ("json_text", "gzipped", "zipped", "tarred")),

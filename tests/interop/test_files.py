@@ -1,24 +1,13 @@
-"""Any splat file by its suffix, held against another tool, `splat-transform` (npm install @playcanvas/splat-transform).
+"""Any splat file by its suffix; test_other_readers.py asks other tools."""
 
-It is looked for on the PATH and where SPLAT_TRANSFORM points, and never downloaded. It packs .spz by the format's
-reference implementation.
-"""
-
-import gzip
-import os
 import shutil
-import subprocess
 
 import numpy as np
-import plyfile
 import pytest
 
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Gaussians
 from diffgs_jax.interop import read_gaussians, write_gaussians
-
-TOOL = os.environ.get("SPLAT_TRANSFORM") or shutil.which("splat-transform")
-needs_tool = pytest.mark.skipif(TOOL is None, reason="splat-transform is not installed")
 
 
 def random_gaussians(count=300, degree=0, seed=0):
@@ -32,65 +21,22 @@ def random_gaussians(count=300, degree=0, seed=0):
     )
 
 
-def converted(source, target, *options):
-    subprocess.run([TOOL, "-q", "-w", source, *options, target], check=True, capture_output=True, timeout=120)
-
-
-def unit(quaternions):
-    return quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
-
-
-@needs_tool
-@pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat"])
-def test_another_tool_reads_ours(tmp_path, suffix):
-    """Its .ply of our file is read by plyfile: nothing of ours is on the way back."""
-    gaussians = random_gaussians(degree=0 if suffix == ".splat" else 3)
-    source = tmp_path / f"ours{suffix}"
-    write_gaussians(source, gaussians)
-    converted(source, tmp_path / "theirs.ply")
-    (vertex,) = plyfile.PlyData.read(tmp_path / "theirs.ply").elements
-
-    def columns(*names):
-        return np.stack([vertex[name] for name in names], -1)
-
-    np.testing.assert_allclose(columns("x", "y", "z"), gaussians.means, atol=1e-3)
-    np.testing.assert_allclose(1 / (1 + np.exp(-vertex["opacity"])), gaussians.opacities, atol=0.03)
-    np.testing.assert_allclose(columns("f_dc_0", "f_dc_1", "f_dc_2"), gaussians.sh[:, 0], atol=0.02)
-    np.testing.assert_allclose(columns("scale_0", "scale_1", "scale_2"), np.log(gaussians.scales), atol=1 / 31)
-    rotations = columns("rot_0", "rot_1", "rot_2", "rot_3")
-    assert np.abs(np.sum(unit(gaussians.rotations) * unit(rotations), axis=1)).min() > 0.9998
-    if suffix != ".splat":
-        rest = np.stack([vertex[f"f_rest_{i}"] for i in range(45)], -1).reshape(-1, 3, 15)
-        np.testing.assert_allclose(rest, np.swapaxes(gaussians.sh[:, 1:], 1, 2), atol=1 / 15)
-
-
-@needs_tool
-def test_we_read_what_another_tool_wrote(tmp_path):
-    gaussians = random_gaussians(degree=2)
-    write_gaussians(tmp_path / "ours.ply", gaussians)
-    write_gaussians(tmp_path / "ours.spz", gaussians)
-    converted(tmp_path / "ours.ply", tmp_path / "theirs.spz", "--spz-version", "3")
-    theirs, ours = (gzip.decompress((tmp_path / name).read_bytes()) for name in ("theirs.spz", "ours.spz"))
-    assert theirs == ours  # the reference implementation packs the same bytes
-    np.testing.assert_allclose(read_gaussians(tmp_path / "theirs.spz").means, gaussians.means, atol=1e-3)
-
-
-@pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".PLY"])
+@pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".glb", ".PLY"])
 def test_suffix_decides(tmp_path, suffix):
     gaussians = random_gaussians(20)
     assert write_gaussians(tmp_path / f"a{suffix}", gaussians) == 20
     back = read_gaussians(tmp_path / f"a{suffix}")
     np.testing.assert_allclose(back.means, gaussians.means, atol=1e-3)
     np.testing.assert_allclose(back.opacities, gaussians.opacities, atol=0.03)
-    magic = {".ply": b"ply\n", ".spz": b"\x1f\x8b", ".splat": gaussians.means[0].tobytes()}[suffix.lower()]
+    magic = {".ply": b"ply\n", ".spz": b"NGSP", ".glb": b"glTF", ".splat": gaussians.means[0].tobytes()}[suffix.lower()]
     assert (tmp_path / f"a{suffix}").read_bytes().startswith(magic)
 
 
 def test_unknown_suffixes_and_swapped_files(tmp_path):
-    for name in ("a.glb", "a", "a.ply.gz"):
-        with pytest.raises(UserError, match=r"\.ply, \.spz, \.splat"):
+    for name in ("a.obj", "a", "a.ply.gz"):
+        with pytest.raises(UserError, match=r"\.ply, \.spz, \.splat, \.sog, \.glb"):
             write_gaussians(tmp_path / name, random_gaussians(2))
-        with pytest.raises(UserError, match=r"\.ply, \.spz, \.splat"):
+        with pytest.raises(UserError, match=r"\.ply, \.spz, \.splat, \.sog, \.glb"):
             read_gaussians(tmp_path / name)
     assert not list(tmp_path.iterdir())
     write_gaussians(tmp_path / "a.ply", random_gaussians(3))
@@ -101,7 +47,7 @@ def test_unknown_suffixes_and_swapped_files(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numbers that overflow are no news in a corrupt file
-@pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat"])
+@pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".glb"])
 def test_corrupt_files_are_read_or_refused(tmp_path, suffix):
     """Cut, or with bytes changed anywhere: there is an answer or one clear line, never another error."""
     path = tmp_path / f"a{suffix}"
@@ -110,11 +56,11 @@ def test_corrupt_files_are_read_or_refused(tmp_path, suffix):
     draw = np.random.default_rng(1)
     refused = 0
     for trial in range(300):
-        content = bytearray(gzip.decompress(whole) if suffix == ".spz" and trial % 2 else whole)
+        content = bytearray(whole)
         for _ in range(draw.integers(0, 4)):
             content[draw.integers(0, min(len(content), 600))] = draw.integers(0, 256)
         content = bytes(content[: draw.integers(0, len(content))] if trial % 3 == 0 else content)
-        path.write_bytes(gzip.compress(content, 1) if suffix == ".spz" and trial % 2 else content)
+        path.write_bytes(content)
         try:
             gaussians = read_gaussians(path)
             assert len({len(leaf) for leaf in gaussians}) == 1
@@ -122,3 +68,43 @@ def test_corrupt_files_are_read_or_refused(tmp_path, suffix):
             refused += 1
             assert "\n" not in str(error)
     assert refused > 50
+
+
+def a_program(folder, script):
+    path = folder / "program"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".compressed.ply", ".sog"])
+def test_formats_of_another_program(tmp_path, monkeypatch, suffix):
+    """The program is called as its manual says, by way of a plain .ply; this one copies."""
+    monkeypatch.setenv(
+        "SPLAT_TRANSFORM", a_program(tmp_path, '[ "$1$2$3$4" = --quiet--overwrite--gpucpu ] && cp "$5" "$6"')
+    )
+    gaussians = random_gaussians(5)
+    assert write_gaussians(tmp_path / f"a{suffix}", gaussians) == 5
+    assert (tmp_path / f"a{suffix}").read_bytes().startswith(b"ply\n")
+    np.testing.assert_allclose(read_gaussians(tmp_path / f"a{suffix}").means, gaussians.means)
+
+
+def test_another_program_that_is_missing_or_fails(tmp_path, monkeypatch):
+    monkeypatch.delenv("SPLAT_TRANSFORM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("a.sog", "a.compressed.ply"):
+        with pytest.raises(UserError, match="npm install"):
+            write_gaussians(tmp_path / name, random_gaussians(2))
+        with pytest.raises(UserError, match="npm install"):
+            read_gaussians(tmp_path / name)
+    monkeypatch.setenv("SPLAT_TRANSFORM", str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="cannot run"):
+        write_gaussians(tmp_path / "a.sog", random_gaussians(2))
+    monkeypatch.undo()
+    monkeypatch.setenv("SPLAT_TRANSFORM", a_program(tmp_path, "echo it is broken >&2; exit 3"))
+    (tmp_path / "b.sog").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="b.sog is damaged, or no .sog file: it is broken"):
+        read_gaussians(tmp_path / "b.sog")
+    with pytest.raises(UserError, match="cannot read"):
+        read_gaussians(tmp_path / "c.sog")
+    assert not (tmp_path / "a.sog").exists()

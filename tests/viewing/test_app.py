@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +15,9 @@ import urllib.error
 import urllib.request
 import uuid
 
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # of gradio's client, which is imported here before the app
 pytest.importorskip("gradio", reason='the app needs pip install "diffgs_jax[app]"')
@@ -82,7 +86,7 @@ def test_a_picture_becomes_files(client, picture, fake_pipeline):
     told, splat, mesh, film, views, files = ask(client, picture)
     assert "200 Gaussians" in told
     assert "<iframe" in splat and "&lt;!doctype html&gt;a viewer" in splat and "<iframe" in mesh
-    assert [pathlib.Path(path).suffix for path in files] == [".ply", ".spz", ".splat", ".glb", ".mp4", ".html"]
+    assert [pathlib.Path(path).suffix for path in files] == [".ply", ".spz", ".splat", ".mp4", ".glb", ".html"]
     assert len(read_gaussians(files[0]).means) == 200
     assert pathlib.Path(views).read_bytes().startswith(b"\x89PNG")
     sampling = SamplingOptions(steps=4, sampler="dpm", guidance=(1.5,), seed=3)
@@ -127,6 +131,63 @@ def test_a_bad_setting_is_one_line(client, picture):
         ask(client, picture, elevation=1000)
     with pytest.raises(AppError, match="seed must be a whole number"):
         ask(client, picture, seed=None)
+
+
+def test_the_splat_comes_first_then_the_film_then_the_mesh(client, picture, fake_pipeline):
+    job = client.submit(gradio_client.handle_file(str(picture)), **SETTINGS, api_name="/make")
+    job.result(60)
+
+    def first(place, wanted):
+        return next(index for index, output in enumerate(job.outputs()) if wanted(output[place]))
+
+    splat = first(1, lambda content: isinstance(content, str) and "<iframe" in content)
+    film = first(3, lambda content: content is not None and "turntable" in str(content))
+    mesh = first(2, lambda content: isinstance(content, str) and "<iframe" in content)
+    assert splat < film <= mesh
+    between = job.outputs()[splat + 1 : -1]
+    assert not any(
+        "a viewer" in str(output[1]) for output in between
+    )  # a megabyte, sent when it is there and at the end
+
+
+def test_settings_are_those_that_change_something(fake_pipeline, no_rendering, monkeypatch):
+    """A model that takes no steps has no seed, and no sampler."""
+    monkeypatch.setattr(type(fake_pipeline), "sampler_kinds", ())
+    with served(fake_pipeline, AppOptions(port=0), warm=False) as page:
+        parts = [part["props"] for part in page.config["components"]]
+        seen = {part["label"]: part["visible"] for part in parts if "label" in part}
+        assert [seen[label] for label in ("Seed", "Denoising steps", "Sampler")] == [False] * 3
+        assert seen["Elevation"] and seen["Make a mesh, too"]
+
+
+def test_errors_are_in_the_pages_own_words(client, tmp_path):
+    """A photograph's background is busy; the command line would advise options that the page does not have."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    with pytest.raises(AppError) as caught:
+        ask(client, tmp_path / "photo.png")
+    told = str(caught.value)
+    assert told.startswith("This picture cannot be used: photo.png has a busy background: give a cut-out")
+    assert told.endswith("in front of one plain colour.") and "--" not in told
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_documentation_of_the_endpoint(page, tmp_path, monkeypatch, capsys, fake_pipeline):
+    """Its Python and its curl example, run as they stand, at this page's address."""
+    root = pathlib.Path(__file__).parents[2]
+    text = (root / "docs" / "web-page.md").read_text()
+    blocks = re.findall(r"^```(python|bash)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    (python,) = [block for kind, block in blocks if kind == "python"]
+    (curl,) = [block for kind, block in blocks if kind == "bash" and "curl" in block]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assets").mkdir()
+    shutil.copy(root / "assets" / "example.png", tmp_path / "assets")
+    address = page.local_url.rstrip("/")
+    exec(compile(python.replace("http://127.0.0.1:7860", address), "docs/web-page.md", "exec"), {})
+    assert "splat.ply" in capsys.readouterr().out
+    subprocess.run(["bash", "-eu", "-c", curl.replace("http://127.0.0.1:7860", address)], check=True, timeout=120)
+    assert len(read_gaussians(tmp_path / "splat.ply").means) == 200
+    assert len(fake_pipeline.finished) == 2
 
 
 def test_no_picture(client):

@@ -18,6 +18,7 @@ pytest.importorskip("gradio", reason='the app needs pip install "diffgs_jax[app]
 pytest.importorskip("viser", reason='the viewer needs pip install "diffgs_jax[view]"')
 
 from diffgs_jax.app import AppOptions, served
+from diffgs_jax.files import cache_folder
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, condition_camera
 from diffgs_jax.inference.pipeline import load
 from diffgs_jax.rasterizer import render
@@ -26,6 +27,8 @@ from diffgs_jax.viewing import read_viewable, viewer_page, viewer_server
 pytestmark = pytest.mark.long
 PATIENCE = 300_000  # milliseconds: software 3D on a busy machine
 ASSETS = Path(__file__).parents[2] / "assets"
+READERS = Path(os.environ.get("DIFFGS_JAX_READERS") or cache_folder() / "readers")
+AXE = READERS / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
@@ -160,6 +163,7 @@ def test_from_a_picture_to_an_object_that_turns(tab, tmp_path):
         make.click()
         tab.get_by_text("of 30").first.wait_for()
         tab.locator("iframe.stage").first.wait_for()
+        tab.get_by_text("Filming a turn").or_(tab.get_by_text("Making a mesh")).first.wait_for()  # the splat is first
         tab.get_by_text("Gaussians in").first.wait_for()
         for name in ("splat.ply", "splat.spz", "mesh.glb", "turntable.mp4"):
             assert tab.get_by_text(name.split(".")[0]).count()
@@ -167,7 +171,16 @@ def test_from_a_picture_to_an_object_that_turns(tab, tmp_path):
         close_warnings(tab, frame)
         box = tab.locator("iframe.stage").first.bounding_box()
         wait_for_colors(tab, lambda now: (now.min(-1) < 200).mean() > 0.05, clip=box)
+        tab.get_by_text("Gaussians in").first.wait_for()
         keep(tab, "app.png")
+        tab.set_viewport_size({"width": 390, "height": 844})
+        tab.wait_for_timeout(3000)
+        tab.evaluate("document.querySelector('#picture').scrollIntoView()")
+        keep(tab, "app_phone.png")
+        tab.set_viewport_size({"width": 1280, "height": 1120})
+        tab.evaluate("window.scrollTo(0, 0)")
+        tab.wait_for_timeout(3000)
+        box = tab.locator("iframe.stage").first.bounding_box()
 
         # It turns, and so does the mesh
         before = pixels_of(tab, clip=box)
@@ -183,6 +196,83 @@ def test_from_a_picture_to_an_object_that_turns(tab, tmp_path):
         with tab.expect_download() as download:
             tab.locator('a[download="splat.ply"]').first.click()
         assert download.value.path().stat().st_size > 1000
+
+
+@pytest.fixture
+def slow_page(fake_pipeline, no_rendering, monkeypatch):
+    """A model that takes twelve seconds, and films and meshes that take none."""
+    monkeypatch.setattr(type(fake_pipeline), "seconds", 12.0)
+    with served(fake_pipeline, AppOptions(port=0), warm=False) as page:
+        yield page
+
+
+def choose_the_first_example(tab):
+    tab.locator("#examples .gallery-item").nth(0).click()
+    tab.locator('[data-testid="image"] img').first.wait_for()
+
+
+def test_cancelling_frees_the_line(tab, slow_page, fake_pipeline):
+    tab.goto(slow_page.local_url)
+    choose_the_first_example(tab)
+    make, cancel = tab.locator("#make"), tab.get_by_role("button", name="Cancel")
+    assert not cancel.is_visible() and make.is_enabled()
+    make.click()
+    tab.get_by_text("Denoising").first.wait_for()
+    assert make.is_disabled() and cancel.is_visible()
+    cancel.click()
+    tab.get_by_text("Cancelled.").wait_for()
+    assert make.is_enabled() and not cancel.is_visible()
+    type(fake_pipeline).seconds = 0.0
+    make.click()
+    tab.get_by_text("Gaussians in").first.wait_for()
+    assert fake_pipeline.finished == [0] and len(fake_pipeline.calls) == 2  # the first came to no end
+    make.click(trial=True)  # it is there to be clicked again
+
+
+def test_an_error_gives_the_button_back(tab, slow_page, tmp_path):
+    tab.goto(slow_page.local_url)
+    make = tab.locator("#make")
+    make.click()
+    tab.get_by_role("alert").get_by_text("Choose a picture first").first.wait_for()
+    make.click(trial=True)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_layout_names_and_contrast(tab, width, fake_pipeline, monkeypatch, no_rendering):
+    """On a phone picture, button and splat are in order and fit the width; axe finds nothing serious."""
+    viewport = {"width": width, "height": 844}
+    tab.set_viewport_size(viewport)
+    with served(fake_pipeline, AppOptions(port=0), warm=False) as page:
+        tab.goto(page.local_url)
+        choose_the_first_example(tab)
+        tab.locator("#make").click()
+        tab.get_by_text("Gaussians in").first.wait_for()
+        tab.locator("iframe.stage").first.wait_for()
+        boxes = [tab.locator(name).first.bounding_box() for name in ("#picture", "#make", "iframe.stage")]
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        for box in boxes:
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+        if width == 390:
+            tops = [box["y"] for box in boxes]
+            assert tops == sorted(tops) and boxes[2]["width"] > 330
+            assert boxes[2]["y"] - (boxes[1]["y"] + boxes[1]["height"]) < 160  # right under the button
+        for number in range(2):
+            assert (
+                tab.locator("#examples button.gallery-item")
+                .nth(number)
+                .get_attribute("aria-label")
+                .startswith("Example")
+            )
+        if not AXE.exists():
+            pytest.skip(f"no axe-core at {AXE}: run scripts/fetch_readers.sh")
+        tab.add_script_tag(path=AXE)
+        found = tab.evaluate("axe.run(document, {resultTypes: ['violations'], iframes: false})")["violations"]
+        serious = [
+            (fault["id"], [node["html"][:200] for node in fault["nodes"]])
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
 
 
 def test_the_viewing_command_on_a_sample(tab, tmp_path):

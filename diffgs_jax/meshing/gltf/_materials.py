@@ -14,8 +14,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from diffgs_jax.errors import DataError
+from diffgs_jax.interop.gltf.document import Document, extension, item, numbers
 from diffgs_jax.meshing.color import linear_to_srgb, srgb_to_linear
-from diffgs_jax.meshing.gltf._document import Document, extension, item, numbers
 from diffgs_jax.meshing.gltf._textures import PlacedTexture, TextureReader, unmirrored
 
 AlphaMode = Literal["OPAQUE", "MASK", "BLEND"]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from diffgs_jax.meshing.gltf._accessors import has_data, read_accessor
-from diffgs_jax.meshing.gltf._document import Document, integer, items, numbers, unimplemented
+from diffgs_jax.interop.gltf.accessors import has_data, read_accessor
+from diffgs_jax.interop.gltf.document import Document, integer, items, numbers, unimplemented
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _MOST_INFLUENCES = 4

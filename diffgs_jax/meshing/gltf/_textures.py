@@ -11,8 +11,8 @@ from PIL import Image
 
 from diffgs_jax.errors import DataError
 from diffgs_jax.files.images import open_image
-from diffgs_jax.meshing.gltf._accessors import view_bytes
-from diffgs_jax.meshing.gltf._document import Document, extension, integer, item, numbers, resource, unimplemented
+from diffgs_jax.interop.gltf.accessors import view_bytes
+from diffgs_jax.interop.gltf.document import Document, extension, integer, item, numbers, resource, unimplemented
 from diffgs_jax.meshing.textures import shrunk_texture
 
 _CLAMP, _MIRROR, _REPEAT = 33071, 33648, 10497

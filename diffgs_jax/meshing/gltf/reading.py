@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from diffgs_jax.errors import DataError
-from diffgs_jax.meshing.gltf._document import Document, item, items, open_document
+from diffgs_jax.interop.gltf.document import Document, item, items, open_document, valid_document
+from diffgs_jax.interop.gltf.nodes import node_transforms, shown_nodes, skin_transforms
 from diffgs_jax.meshing.gltf._materials import Look, read_material
-from diffgs_jax.meshing.gltf._nodes import node_transforms, shown_nodes, skin_transforms
 from diffgs_jax.meshing.gltf._primitives import Primitive, morph_weights, read_primitive
 from diffgs_jax.meshing.gltf._textures import TextureReader, clamps
 from diffgs_jax.meshing.parts import MOST_TRIANGLES, MeshFilePart
@@ -32,22 +32,8 @@ def read_gltf(path: pathlib.Path) -> list[MeshFilePart]:
         DataError: if it cannot be read, is not as the specification demands, is too large, or needs an extension that
             is not implemented.
     """
-    try:
-        document = open_document(path)
-        return list(_parts(document))
-    except DataError as error:
-        raise DataError(_one_line(str(error))) from None
-    except KeyError as error:
-        raise DataError(f"{path} is no valid glTF file: {_one_line(str(error))} is missing") from None
-    except (ValueError, TypeError, AttributeError, IndexError, OverflowError, ArithmeticError) as error:
-        raise DataError(f"{path} is no valid glTF file: {_one_line(str(error))}") from None
-
-
-def _one_line(text: str) -> str:
-    """Returns a message that can be printed, whatever names a file brought into it."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
-    )[:500]
+    with valid_document(path):
+        return list(_parts(open_document(path)))
 
 
 def _parts(document: Document) -> Iterator[MeshFilePart]:

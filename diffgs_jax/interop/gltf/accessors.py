@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diffgs_jax.meshing.gltf._document import Document, extension, integer, item, unimplemented
+from diffgs_jax.interop.gltf.document import Document, extension, integer, item, unimplemented
 
 MOST_ELEMENTS = 6_000_000
 """Elements of one array; three for each of the most triangles that are read."""

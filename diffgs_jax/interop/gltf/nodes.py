@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from diffgs_jax.meshing.gltf._accessors import read_accessor
-from diffgs_jax.meshing.gltf._document import Document, extension, integer, item, items, numbers, unimplemented
+from diffgs_jax.interop.gltf.accessors import read_accessor
+from diffgs_jax.interop.gltf.document import Document, extension, integer, item, items, numbers, unimplemented
 
 _UNIT = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 

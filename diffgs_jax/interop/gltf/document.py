@@ -5,17 +5,20 @@ Source: glTF 2.0 specification, sections 3.2 to 3.6 and 4 (GLB).
 
 import base64
 import binascii
+import contextlib
 import math
 import pathlib
 import struct
 import urllib.parse
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from diffgs_jax.errors import DataError
+from diffgs_jax.errors import DataError, printable
 from diffgs_jax.files import json_object, parse_json, read_regular, shown
 
 MOST_BYTES = 512 * 2**20
 """A file and the buffers and images beside it must not be larger than this together."""
+_LONGEST = 500  # characters of a message
 _MOST_TEXT = 128 * 2**20
 _MOST_VALUES = 4_000_000
 """Values in the JSON, of which each takes some hundred bytes in memory."""
@@ -23,6 +26,7 @@ _MOST_VALUES = 4_000_000
 IMPLEMENTED = frozenset(
     {
         "EXT_texture_webp",
+        "KHR_gaussian_splatting",
         "KHR_lights_punctual",  # records have light of their own
         "KHR_materials_emissive_strength",
         "KHR_materials_pbrSpecularGlossiness",
@@ -48,6 +52,23 @@ class Document(NamedTuple):
     path: pathlib.Path
     content: dict[str, Any]
     buffers: list[memoryview | None]
+
+
+@contextlib.contextmanager
+def valid_document(path: pathlib.Path) -> Generator[None, None, None]:
+    """Turns whatever a file's content makes the block stumble over into one line.
+
+    Raises:
+        DataError: instead of what a malformed file leads to.
+    """
+    try:
+        yield
+    except DataError as error:
+        raise DataError(printable(str(error), _LONGEST)) from None
+    except KeyError as error:
+        raise DataError(f"{path} is no valid glTF file: {printable(str(error), _LONGEST)} is missing") from None
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError, ArithmeticError) as error:
+        raise DataError(f"{path} is no valid glTF file: {printable(str(error), _LONGEST)}") from None
 
 
 def open_document(path: pathlib.Path) -> Document:

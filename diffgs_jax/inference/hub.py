@@ -1,0 +1,27 @@
+"""Models of the Hugging Face Hub: `hub:owner/name`, or `hub:owner/name@revision`. Needs the extra `hub`.
+
+A repository holds what `scripts/publish_checkpoint.py` makes: the folder of a checkpoint, and a model card. It is kept
+in the hub's own cache, and without a network what is there is used.
+"""
+
+import pathlib
+
+from diffgs_jax.weights import model_folder
+
+HUB_PREFIX = "hub:"
+"""What tells a model of the hub from a folder."""
+
+_FILES = ["[0-9]*"]  # the folder of a step; a repository may have more, such as the same weights as safetensors
+
+
+def hub_checkpoint(name: str) -> pathlib.Path:
+    """Returns the folder of a model of the hub, downloaded if it is not there.
+
+    Args:
+        name: `hub:owner/name`; `@` and a branch, tag or commit may follow.
+
+    Raises:
+        UserError: if there is no such model, it cannot be had, or the package is missing.
+    """
+    repository, _, revision = name.removeprefix(HUB_PREFIX).partition("@")
+    return model_folder(repository, files=_FILES, revision=revision or None)
