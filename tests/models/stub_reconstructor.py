@@ -59,6 +59,14 @@ def grids(config, params, frozen, views):
     return jnp.tanh(config.brightness * jnp.asarray(views.images) @ params["mix"]["kernel"])
 
 
+def grid_cameras(config, cameras):
+    return cameras
+
+
+def grid_gaussians(config, grids, cameras):
+    raise NotImplementedError("autoencoders do not place what they encode")
+
+
 def grid_loss(config, frozen, grids, batch, key, step):
     value = jnp.mean((grids[..., :3] - jnp.asarray(batch.inputs.images)) ** 2)
     return value, {"loss": value, "image": value}

@@ -32,7 +32,7 @@ def failure(arguments, capsys):
     [
         (["absent.ply"], 2, "there is no file absent.ply"),
         ([], 2, "--help"),
-        (["README.md"], 2, ".ply, .spz, .splat, .glb, .obj"),
+        (["README.md"], 2, ".ply, .spz, .splat, .sog, .glb, .obj"),
         (["absent.ply", "--up", "x"], 2, "up"),
     ],
 )

@@ -71,11 +71,11 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, gaussians):
     ("name", "content", "kind", "words"),
     [
         ("absent.ply", None, UserError, "there is no file"),
-        ("picture.png", b"", UserError, ".ply, .spz, .splat, .glb, .obj"),
+        ("picture.png", b"", UserError, ".ply, .spz, .splat, .sog, .glb, .obj"),
         ("text.ply", b"not a splat", DataError, "is not a .ply"),
         ("text.spz", b"not a splat", DataError, "text.spz"),
         ("text.splat", b"not a splat", DataError, "text.splat"),
-        ("text.glb", b"not a mesh", DataError, "cannot be read as a mesh"),
+        ("text.glb", b"not a mesh", DataError, "is not JSON that can be used"),
         ("empty.obj", b"# nothing\n", DataError, "empty.obj"),
         ("points.obj", b"v 0 0 0\nv 1 0 0\n", DataError, "points.obj"),
         ("wild.obj", b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", DataError, "wild.obj"),
