@@ -35,6 +35,7 @@ def estimator(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_number_is_told_used_and_written(estimator, checkpoint, loaded, picture, tmp_path, capsys):
     words = ["--elevation", "estimate", "--elevation-model", str(estimator), "--frames", "0"]
     main(command(checkpoint, picture, tmp_path / "estimated", *words))

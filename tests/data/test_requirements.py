@@ -163,7 +163,7 @@ def test_even_views_reach_the_batches(tmp_path, numbered_record):
         np.testing.assert_allclose(np.degrees(np.arctan2(y, x))[:, [0, 1, 3]], [[0, 90, -90]] * 4, atol=1e-3)
         assert (x[:, 2] < -1).all() and (np.abs(y[:, 2]) < 1e-4).all()
     with pytest.raises(UserError, match="data.view_choice.steepest is 100"):
-        take(settings(path, view_choice=ViewChoice("even", 100.0)), NORMALS)
+        take(settings(path, view_choice=ViewChoice("even", steepest=100.0)), NORMALS)
     state = training_batches(settings(path)).get_state()
     with pytest.raises(UserError, match="view_choice.kind 'limited' → 'even'"):
         training_batches(settings(path, view_choice=ViewChoice("even"))).set_state(state)

@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_told():
         diffsplat_row(record._replace(cameras=off))
     far = record.maps["depth"]
     far = EncodedMap(far.views, {**far.meaning, "scale": far.meaning["scale"] * 5})
-    with pytest.raises(DataError, match="more than 10"):
+    with pytest.raises(DataError, match="10.0 fit"):
         diffsplat_row(record._replace(maps={**record.maps, "depth": far}))
 
 

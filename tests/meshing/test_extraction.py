@@ -69,6 +69,7 @@ def test_colours_are_where_they_were(ball):
         np.testing.assert_allclose(found.mean(axis=0), color, atol=0.12)
 
 
+@pytest.mark.slow
 def test_place_and_size_do_not_matter(ball):
     elsewhere = extract_mesh(two_coloured_ball(radius=30.0, center=(100.0, -20.0, 7.0)), **SETTINGS)
     moved = elsewhere.vertices - np.asarray([[100.0, -20.0, 7.0]])

@@ -104,6 +104,7 @@ def scaled(parts, factors):
     return ControlResiduals(down, np.float32(factors[-1]) * parts.middle)
 
 
+@pytest.mark.slow
 def test_views_of_an_object_are_denoised_as_published(golden, text_model, inputs, published_residuals):
     nothing = jax.tree.map(np.zeros_like, published_residuals)  # one program serves with and without a ControlNet
     found = apply(*text_model, *inputs, control=nothing)

@@ -53,6 +53,7 @@ def trained():
     return run(MODULE.init(CONFIG, jax.random.key(0)))
 
 
+@pytest.mark.slow
 def test_it_tells_what_it_was_shown(trained):
     found = MODULE.predict(CONFIG, trained, {}, np.broadcast_to(COLORS[:, None, None], (3, 8, 8, 3)))
     assert found["class"].tolist() == [0, 1, 2]
@@ -70,6 +71,7 @@ def test_images_without_a_class_are_not_learned_from(trained):
     assert 0.2 < float(some) / float(whole) < 5
 
 
+@pytest.mark.slow
 def test_guided_samples_are_of_the_class_and_a_scale_of_zero_changes_nothing(trained):
     model = DDPMConfig(
         network=UNetConfig(channels=8, multipliers=(1, 2), blocks=1, groups=4, attention_levels=()), schedule=COSINE

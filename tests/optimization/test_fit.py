@@ -57,6 +57,7 @@ def start(images):
     return initial_state(*from_gaussians(gaussians, CONFIG.capacity, CONFIG.sh_degree))
 
 
+@pytest.mark.slow
 def test_a_fit_recovers_a_known_splat(images, fitted):
     last = fitted[-1]
     assert [now.count for now in fitted][:3] == [38, 45, 48]
