@@ -284,11 +284,14 @@ def test_settings_of_autoencoders_that_contradict_each_other_are_one_line(recons
         (images, DATA, "must be 0: an autoencoder of images"),
         (dataclasses.replace(images, tiny=TinyDecoderConfig(0), stage="tiny_decoder"), plain, "leaves out"),
         (dataclasses.replace(grids, losses=AutoencoderLossConfig(perceptual=1.0)), DATA, "is of images"),
-        (dataclasses.replace(grids, reconstructor=str(tmp_path / "none")), DATA, "no checkpoint folder"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             module.check(config, data)
         assert "\n" not in str(caught.value)
+    untrained = dataclasses.replace(grids, reconstructor=str(tmp_path / "none"))
+    module.check(untrained, DATA)
+    with pytest.raises(UserError, match="no checkpoint folder"):
+        module.requirements(untrained)
     save_weights(
         tmp_path / "other",
         1,

@@ -1,6 +1,7 @@
 """gsvae as a family: see `diffgs_jax.models.family` for what each function means."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -49,6 +50,8 @@ def check(config: GSVAEConfig, data: DataSettings) -> None:
     if config.reconstructor:
         if config.losses.perceptual:
             raise UserError("model.losses.perceptual is of images; renderings have the reconstructor's")
+        if not pathlib.Path(config.reconstructor).exists():
+            return  # settings can be read before the reconstructor is trained; `requirements` says that it is missing
         model = _reconstructor_config(config)
         family(model).check(model, data)
         *_, height, width, made = _grid_shape(model, data)
