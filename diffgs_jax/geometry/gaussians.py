@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.spatial.transform import Rotation
 
 
 class Gaussians(NamedTuple):
@@ -87,6 +86,8 @@ def with_unit_rotations(gaussians: Gaussians) -> Gaussians:
     factor = np.moveaxis(np.asarray(_entries(w, x, y, z)), -1, 0) * scales[is_off][:, None]
     axes, deviations, _ = np.linalg.svd(factor)
     axes[..., 2] *= np.linalg.det(axes)[:, None]  # a reflected axis is the same axis
+    from scipy.spatial.transform import Rotation  # half a second of processor time, which settings need not spend
+
     quaternions = np.roll(Rotation.from_matrix(axes).as_quat(), 1, axis=-1)
     rotations, scales = np.array(gaussians.rotations, np.float32), np.array(gaussians.scales, np.float32)
     rotations[is_off], scales[is_off] = quaternions, deviations

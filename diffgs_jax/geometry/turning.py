@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from diffgs_jax.geometry.gaussians import Gaussians
 from diffgs_jax.geometry.spherical_harmonics import spherical_harmonics
@@ -25,6 +24,8 @@ def turn_gaussians(gaussians: Gaussians, rotation: Float[np.ndarray, "3 3"]) -> 
     means, rotations, scales, opacities, sh = (np.asarray(leaf, np.float64) for leaf in gaussians)
     if np.allclose(rotation, np.eye(3), atol=1e-12):
         return Gaussians(means, rotations, scales, opacities, sh)
+    from scipy.spatial.transform import Rotation  # half a second of processor time, which settings need not spend
+
     *xyz, w = Rotation.from_matrix(rotation).as_quat()
     own_w, own_xyz = rotations[:, :1], rotations[:, 1:]
     vector = np.asarray(xyz)[None]

@@ -1,56 +1,5 @@
 """The U-Nets of latent diffusion, on one picture or on the views of an object, and their ControlNets."""
 
-from diffgs_jax.models.layers.latent_unet.config import SD21_UNET, SDXL_UNET, ControlNetConfig, LatentUNetConfig
-from diffgs_jax.models.layers.latent_unet.controlnet import (
-    control_residuals,
-    control_views,
-    controlnet_shapes,
-    init_controlnet,
-    sum_residuals,
-    unconditional_half,
-    window_scales,
-)
-from diffgs_jax.models.layers.latent_unet.encoder import AddedCondition
-from diffgs_jax.models.layers.latent_unet.network import (
-    ControlResiduals,
-    apply_latent_unet,
-    check_latent_unet,
-    init_latent_unet,
-    latent_unet_shapes,
-    widen_input,
-)
-from diffgs_jax.models.layers.latent_unet.published import (
-    CONTROLNET_NAMES,
-    UNET_NAMES,
-    controlnet_config,
-    latent_unet_config,
-    load_controlnet,
-    load_latent_unet,
-)
+import lazy_loader
 
-__all__ = [
-    "CONTROLNET_NAMES",
-    "SD21_UNET",
-    "SDXL_UNET",
-    "UNET_NAMES",
-    "AddedCondition",
-    "ControlNetConfig",
-    "ControlResiduals",
-    "LatentUNetConfig",
-    "apply_latent_unet",
-    "check_latent_unet",
-    "control_residuals",
-    "control_views",
-    "controlnet_config",
-    "controlnet_shapes",
-    "init_controlnet",
-    "init_latent_unet",
-    "latent_unet_config",
-    "latent_unet_shapes",
-    "load_controlnet",
-    "load_latent_unet",
-    "sum_residuals",
-    "unconditional_half",
-    "widen_input",
-    "window_scales",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
