@@ -108,7 +108,7 @@ def test_the_front_of_the_library():
     assert re.match(r"\d+(\.|\+)", diffgs_jax.__version__)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_first_run_is_never_silent_for_long(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "0")
     seen = on_a_terminal("diffgs_jax.sample", "--image", "assets/example.png", "--out", str(tmp_path / "out"))

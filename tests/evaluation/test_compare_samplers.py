@@ -22,7 +22,7 @@ def options(script, workplace, out, **more):
     return script.Options(**places, batch_size=3, max_views=2, lpips=False, **more)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_cell_is_computed_once(script, workplace, tmp_path):
     out = tmp_path / "out"
     script.main(options(script, workplace, out, samplers=("ddim", "dpm"), steps=(1,)))

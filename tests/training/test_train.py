@@ -119,7 +119,7 @@ def test_two_trainings_do_not_share_a_folder(request, tmp_path, capsys):
     main(arguments(request.config.rootpath, tmp_path / "run", "--run.steps", "1"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_split_gaussians_are_trained_on(request, tmp_path):
     """`scripts/diffusion_gs/split_gaussians.py` says with which settings; and does not write over what is there."""
     root = request.config.rootpath
