@@ -74,8 +74,13 @@ def expected():
     return value_and_gradients(random_scene(), backend="xla")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("capacity", [pytest.param(None, id="one pass"), pytest.param(40, id="many passes")])
+@pytest.mark.parametrize(
+    "capacity",
+    [
+        pytest.param(None, id="one pass", marks=pytest.mark.long),
+        pytest.param(40, id="many passes", marks=pytest.mark.slow),
+    ],
+)
 def test_images_and_gradients_are_those_of_plain_jax(backend, interpret, expected, capacity):
     # All cameras in one launch, or vmapped over them; Mosaic's interpreter cannot be vmapped, only its kernels can.
     one_camera_at_a_time = capacity is not None and not (interpret and backend == "mosaic")
@@ -91,7 +96,7 @@ def test_images_and_gradients_are_those_of_plain_jax(backend, interpret, expecte
         assert error < 1e-3, f"{jax.tree_util.keystr(path)}: relative error {error:.1e}"
 
 
-@pytest.mark.parametrize("name", ["raster_small", pytest.param("raster_dense", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["raster_small", pytest.param("raster_dense", marks=pytest.mark.long)])
 def test_images_and_gradients_are_the_golden_ones(backend, golden_folder, name):
     golden = np.load(golden_folder / f"{name}.npz")
     height, width = int(golden["height"]), int(golden["width"])

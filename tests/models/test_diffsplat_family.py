@@ -203,7 +203,7 @@ def test_another_vae_is_refused_in_a_line(used):
             module.load_frozen(change(TINY, frozen=used, **changes), "sampling")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["first", "second", "sometimes"])
 def test_training_learns_what_a_batch_looks_like(used, stage):
     probability = {"first": 0.0, "second": 1.0, "sometimes": 0.5}[stage]
@@ -231,7 +231,7 @@ def test_training_learns_what_a_batch_looks_like(used, stage):
     assert ("render_image" in mean) == (stage != "first")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_conditions_reach_the_prediction(used):
     """Prompt, given view and cameras each change it; without a view its latents are zeros."""
     config = change(TINY, frozen=used, image=ImageConfig("learned"))
@@ -262,7 +262,7 @@ def test_conditions_reach_the_prediction(used):
     assert not nothing.image.any() and (module.condition(config, params, frozen, request).image != 0).any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_of_prompts_becomes_folders(used, tmp_path, capsys):
     config = change(TINY, frozen=used)
     settings = TrainConfig(

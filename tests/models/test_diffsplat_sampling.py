@@ -68,7 +68,7 @@ def conditions(config, name, kind, objects, image):
     return Condition(features(""), rays, image), Condition(features("negative_"), rays, nothing)
 
 
-@pytest.mark.parametrize("run", [run if run in QUICK else pytest.param(run, marks=pytest.mark.slow) for run in RUNS])
+@pytest.mark.parametrize("run", [run if run in QUICK else pytest.param(run, marks=pytest.mark.long) for run in RUNS])
 def test_runs_are_the_published_ones(run):
     name, kind, sampler, scale = RUNS[run]
     config, arrays = config_as_published(name, kind), golden("guidance")

@@ -123,9 +123,12 @@ def test_every_family_is_tried():
 
 
 def kinds_with(*in_time):
-    """Tries all families, those that are not named only by `-m slow`."""
+    """Tries all families; those that are not named only by `-m slow`, or `-m long` if others stand for them there."""
+    rare = {
+        name: pytest.mark.slow if name in ("ddpm", "diffusion_gs", "gsrecon") else pytest.mark.long for name in TINY
+    }
     return pytest.mark.parametrize(
-        "kind", [pytest.param(name, marks=[] if name in in_time else pytest.mark.slow) for name in sorted(TINY)]
+        "kind", [pytest.param(name, marks=[] if name in in_time else rare[name]) for name in sorted(TINY)]
     )
 
 

@@ -67,7 +67,7 @@ def scores(gaussians, images):
     return np.asarray(psnr(seen(gaussians, images.cameras), pixels[..., :3] + 1 - pixels[..., 3:]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_refined_splat_matches_what_is_given_and_stays_what_it_was_elsewhere(images):
     random = np.random.default_rng(0)
     truth = known_splat()
@@ -142,7 +142,7 @@ def test_directions_share_a_view_and_are_kept_apart():
     np.testing.assert_allclose(guided, base + 2.0 * (p + sum(away)), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_adapter_says_what_the_prior_says_and_learns_what_renderings_look_like():
     schedule = make_schedule()
     cameras = Cameras(*(jnp.asarray(leaf, jnp.float32) for leaf in orbit(np.asarray([0.0, 90.0]))))
@@ -169,7 +169,7 @@ def test_a_new_adapter_says_what_the_prior_says_and_learns_what_renderings_look_
     assert np.mean((after - x) ** 2) < 0.5 * np.mean((same - x) ** 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sds", "vsd"])
 def test_fog_becomes_what_a_prior_of_several_views_knows(kind, images):
     config = dataclasses.replace(FOG, steps=300, distillation=Distillation(kind=kind, adapter_width=8))
@@ -180,7 +180,7 @@ def test_fog_becomes_what_a_prior_of_several_views_knows(kind, images):
     assert last.step == 300 and (kind == "vsd") == bool(last.state.adapters)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_side_gets_the_class_of_its_direction_and_low_resolutions_come_first():
     asked = tuple(Asked(label=np.asarray(label, np.int32)) for label in range(3))
     config = dataclasses.replace(FOG, resolutions=(12, SIDE), sh_degree=1, distillation=Distillation(away=0.0))

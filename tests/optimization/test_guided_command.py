@@ -43,7 +43,7 @@ def distil(folder, out, *more):
     optimize.main([str(word) for word in (*words, *DISTIL, *more)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", [refine, distil])
 def test_killed_work_goes_on_to_the_same_splat(command, folder, tmp_path, monkeypatch, capsys):
     command(folder, tmp_path / "whole")

@@ -177,7 +177,7 @@ def test_weights_come_back_rounded(bits):
     assert len(content) < (bits + 1 + 4) / 8 * values.size + 1500  # four bits an exponent, and the headers
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_dry_run(tmp_path):
     command = [sys.executable, "scripts/gpu_check.py", "--out", str(tmp_path), "--dry-run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
