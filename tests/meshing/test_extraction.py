@@ -112,6 +112,7 @@ def test_a_bowl_is_hollow():
     assert inside.tolist() == [False, False, False, True]
 
 
+@pytest.mark.slow
 def test_dust_and_stray_gaussians_are_not_meshed():
     parts = [0.5 * directions(500), [0.0, 0.0, 0.9] + 0.01 * directions(3)]
     scales = np.concatenate([np.full((500, 3), 0.05), np.full((3, 3), 0.012)]).astype(np.float32)

@@ -60,6 +60,7 @@ def test_it_tells_what_it_was_shown(trained):
     np.testing.assert_allclose(found["probabilities"].sum(axis=-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_without_a_class_are_not_learned_from(trained):
     def value(labels):
         return MODULE.loss(CONFIG, trained, {}, batch_of(labels), jax.random.key(0), jnp.int32(0))

@@ -71,6 +71,7 @@ def test_a_fit_recovers_a_known_splat(images, fitted):
     assert scores.mean() > 30, scores
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_from_a_file_to_the_same_end(images, fitted, tmp_path):
     saved = next(now for now in fitted if now.step == 200)
     write_state(tmp_path / "state.npz", saved.state, {"seconds": 1.5})

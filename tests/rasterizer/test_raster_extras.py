@@ -88,6 +88,7 @@ def test_radii_are_half_the_box_in_which_alpha_reaches_its_threshold():
     assert np.ptp(np.nonzero(seen)[0]) + 1 == 2 * np.floor(radius) + 1
 
 
+@pytest.mark.slow
 def test_features_are_blended_like_colours_however_many():
     rng = np.random.default_rng(0)
     count = 60
@@ -106,6 +107,7 @@ def test_features_are_blended_like_colours_however_many():
     np.testing.assert_allclose(shown.features, shown.image @ weights, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_view_has_its_background():
     cameras = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), CAMERA)
     background = jnp.asarray([[0.1, 0.2, 0.3], [0.9, 0.8, 0.7]])
