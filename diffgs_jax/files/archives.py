@@ -1,4 +1,4 @@
-"""Packed files and archives, read within limits: what a file says of its size is neither believed nor allocated.
+"""Packed files and archives, read within limits: the size that a file states is checked, and never allocated for.
 
 A few kilobytes can unpack to gigabytes, members can share their bytes, and a tar archive can have holes. Every function
 here is told how much the caller asks for and takes no more memory than that.

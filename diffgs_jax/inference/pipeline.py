@@ -294,13 +294,13 @@ class Pipeline:
         if sampling.classifier is None:
             return None
         other, module = _classifier(sampling.classifier), family(self.config.model)
-        judge = family(other.config.model)
-        if not isinstance(judge, Guides) or not isinstance(module, Diffuses):
+        classifier = family(other.config.model)
+        if not isinstance(classifier, Guides) or not isinstance(module, Diffuses):
             raise UserError(f"{sampling.classifier} is no classifier that could guide this model")
         sides = other.config.data.resolution, self.config.data.resolution
         if sides[0] != sides[1]:
             raise UserError(f"{sampling.classifier} knows images of {sides[0]} pixels, and this model of {sides[1]}")
-        ours, theirs = module.schedule(self.config.model), judge.noise_schedule(other.config.model)
+        ours, theirs = module.schedule(self.config.model), classifier.noise_schedule(other.config.model)
         if not np.array_equal(ours.alpha, theirs.alpha):
             raise UserError(f"{sampling.classifier} was trained with another noise schedule than this model")
         return Classifier(
@@ -309,9 +309,8 @@ class Pipeline:
 
     def filter_variance(self, sampling: SamplingOptions) -> float:
         """Returns the variance that is made part of every Gaussian, square pixels of the training views; 0 for none."""
-        is_widened = (
-            self.requirements.rendering.dilation > 0
-        )  # rendering that adds nothing leaves nothing to make up for
+        # Rendering that adds nothing leaves nothing to make up for
+        is_widened = self.requirements.rendering.dilation > 0
         return self.config.sampling.filter if sampling.filter and is_widened else 0.0
 
     @functools.cached_property

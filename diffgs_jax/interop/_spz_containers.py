@@ -123,7 +123,7 @@ def _read_streams(name: str, content: bytes) -> Container:
 
 
 def _checked_sizes(name: str, content: bytes, version: int, count: int, degree: int, bits: int) -> list[int]:
-    """Returns the bytes that a Gaussian has in each array, if the header can be believed."""
+    """Returns the bytes that a Gaussian has in each array, if the sizes in the header are possible."""
     if count > LARGEST_COUNT or degree > 4 or bits > 23:
         raise DataError(
             f"{name} is corrupt or too large: its header announces {count} Gaussians of SH degree {degree}, "

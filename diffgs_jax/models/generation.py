@@ -165,7 +165,7 @@ def make_denoiser(
         return denoise
     if request.labels is None:
         raise ValueError("a classifier pushes towards labels, and the request has none")
-    judge = family(classifier.config).log_probability(
+    log_probability = family(classifier.config).log_probability(
         classifier.config, classifier.params, classifier.frozen, request.labels
     )
-    return classifier_guidance(denoise, judge, module.schedule(config), jnp.asarray(classifier.scale))
+    return classifier_guidance(denoise, log_probability, module.schedule(config), jnp.asarray(classifier.scale))
