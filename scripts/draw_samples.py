@@ -13,7 +13,7 @@ from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.geometry import orbit
-from diffgs_jax.inference.pipeline import load
+from diffgs_jax.inference import load
 from diffgs_jax.interop import tile_images, write_image
 from diffgs_jax.rasterizer import render
 

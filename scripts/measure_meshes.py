@@ -24,7 +24,7 @@ from diffgs_jax.errors import DataError, report_errors
 from diffgs_jax.evaluation import alpha_iou, load_objects
 from diffgs_jax.files import written_beside
 from diffgs_jax.geometry import Cameras, Gaussians, intrinsics_from_fov, look_at, spherical_position
-from diffgs_jax.inference.pipeline import load
+from diffgs_jax.inference import load
 from diffgs_jax.meshing import extract_mesh, read_mesh, write_mesh
 from diffgs_jax.rasterizer import render
 

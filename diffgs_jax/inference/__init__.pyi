@@ -1,15 +1,17 @@
 from .compile_cache import use_compile_cache
 from .conditions import PosedImages, read_posed_images, show_image
 from .elevations import BUNDLED_ESTIMATOR, ElevationEstimator, estimate_elevation, load_estimator
-from .hub import HUB_PREFIX, hub_checkpoint
+from .guidance import guidance_factors
+from .hub import HUB_PREFIX, checkpoint_folder
+from .loading import BUNDLED_CHECKPOINT, load
 from .model_card import model_card
 from .options import InputOptions, SamplingOptions
-from .pipeline import BUNDLED_CHECKPOINT, ImageSource, Pipeline, guidance_factors, load
+from .pipeline import ImageSource, Pipeline
 from .result import Result, Trajectory
 
 __all__ = [
     "HUB_PREFIX",
-    "hub_checkpoint",
+    "checkpoint_folder",
     "model_card",
     "BUNDLED_CHECKPOINT",
     "BUNDLED_ESTIMATOR",

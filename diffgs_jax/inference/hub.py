@@ -4,8 +4,10 @@ A repository holds what `scripts/publish_checkpoint.py` makes: the folder of a c
 in the hub's own cache, and without a network what is there is used.
 """
 
+import os
 import pathlib
 
+from diffgs_jax.files import checked_path
 from diffgs_jax.weights import model_folder
 
 HUB_PREFIX = "hub:"
@@ -14,14 +16,17 @@ HUB_PREFIX = "hub:"
 _FILES = ["[0-9]*"]  # the folder of a step; a repository may have more, such as the same weights as safetensors
 
 
-def hub_checkpoint(name: str) -> pathlib.Path:
-    """Returns the folder of a model of the hub, downloaded if it is not there.
+def checkpoint_folder(named: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the folder of a checkpoint; a model of the hub is downloaded if it is not there.
 
     Args:
-        name: `hub:owner/name`; `@` and a branch, tag or commit may follow.
+        named: a folder, there or not, or `hub:owner/name`; `@` and a branch, tag or commit may follow.
 
     Raises:
-        UserError: if there is no such model, it cannot be had, or the package is missing.
+        UserError: if no folder can have that name, there is no such model, it cannot be had, or the package is missing.
     """
+    name = os.fspath(named)
+    if not name.startswith(HUB_PREFIX):
+        return checked_path(named)
     repository, _, revision = name.removeprefix(HUB_PREFIX).partition("@")
     return model_folder(repository, files=_FILES, revision=revision or None)

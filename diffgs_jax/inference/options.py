@@ -5,9 +5,10 @@ Importing it is cheap, so that a command line answers before anything heavy is l
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 from diffgs_jax.diffusion import SamplerKind
+from diffgs_jax.errors import UserError
 from diffgs_jax.interop import Matting
 
 Frame = Literal["object", "cameras"]
@@ -80,3 +81,22 @@ class InputOptions:
     """What to make, in words, for models that know prompts."""
     negative_prompt: str = ""
     """What to stay away from, in words; it takes the place of no prompt in guidance."""
+
+
+def with_changes(
+    inputs: InputOptions, sampling: SamplingOptions, changes: dict[str, Any]
+) -> tuple[InputOptions, SamplingOptions]:
+    """Returns the options with single fields changed, wherever they are.
+
+    Raises:
+        UserError: if a field is in neither.
+    """
+    of_inputs = {field.name for field in dataclasses.fields(InputOptions)}
+    of_sampling = {field.name for field in dataclasses.fields(SamplingOptions)}
+    for name in changes:
+        if name not in of_inputs | of_sampling:
+            raise UserError(f"there is no option {name}; there are {', '.join(sorted(of_inputs | of_sampling))}")
+    if isinstance(changes.get("guidance"), (int, float)):
+        changes = changes | {"guidance": (float(changes["guidance"]),)}
+    inputs = dataclasses.replace(inputs, **{name: changes[name] for name in changes if name in of_inputs})
+    return inputs, dataclasses.replace(sampling, **{name: changes[name] for name in changes if name in of_sampling})

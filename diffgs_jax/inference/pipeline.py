@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffgs_jax.checkpoints import load_weights, read_metadata
-from diffgs_jax.config import TrainConfig, background_of, from_dict, to_dict
+from diffgs_jax.config import TrainConfig, background_of, to_dict
 from diffgs_jax.diffusion import (
     Sampler,
     SamplerConfig,
@@ -19,10 +18,9 @@ from diffgs_jax.diffusion import (
     sampler_from_config,
     sampler_kinds,
     starting_later,
-    triangle_scales,
 )
 from diffgs_jax.errors import UserError
-from diffgs_jax.files import checked_path, model_sha256
+from diffgs_jax.files import model_sha256
 from diffgs_jax.geometry import (
     OBJECT,
     Cameras,
@@ -33,11 +31,11 @@ from diffgs_jax.geometry import (
 )
 from diffgs_jax.inference.blob import blob_image
 from diffgs_jax.inference.checks import check_options
-from diffgs_jax.inference.compile_cache import use_compile_cache
+from diffgs_jax.inference.classifiers import load_classifier
 from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images, show_image
 from diffgs_jax.inference.filtering import filtered, rendering_of
-from diffgs_jax.inference.hub import HUB_PREFIX, hub_checkpoint
-from diffgs_jax.inference.options import InputOptions, SamplingOptions
+from diffgs_jax.inference.guidance import guidance_factors, guidance_scales
+from diffgs_jax.inference.options import InputOptions, SamplingOptions, with_changes
 from diffgs_jax.inference.result import Result, Trajectory
 from diffgs_jax.models import (
     ChoosesSamplers,
@@ -45,19 +43,14 @@ from diffgs_jax.models import (
     Diffuses,
     Frozen,
     Generated,
-    Guides,
     Progress,
-    Renders,
     Request,
     Requirements,
     Sampling,
     StartsFromImage,
     family,
 )
-from diffgs_jax.rasterizer import Backend, check_backend, describe_backend
-
-BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
-"""The checkpoint that comes with the package."""
+from diffgs_jax.rasterizer import describe_backend
 
 ImageSource = str | os.PathLike[str] | np.ndarray | PosedImages
 """Path of an image; pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1]; the path of a `transforms.json` that lists
@@ -176,9 +169,10 @@ class Pipeline:
         """
         given = 0 if request.condition is None else request.condition.images.shape[1]
         generated = 0 if request.cameras is None else np.shape(request.cameras.intrinsics)[1]
+        scales = guidance_scales(self.config.sampling.guidance, sampling, self.requirements, given, generated)
         settings = Sampling(
             self.sampler(sampling),
-            guidance=guidance_factors(self._guidance(sampling, given, generated), self.requirements, given, generated),
+            guidance=guidance_factors(scales, self.requirements, given, generated),
             classifier=self.classifier(sampling),
             stride=1 if watch or often else None,
             watch=watch,
@@ -250,7 +244,9 @@ class Pipeline:
             self.requirements,
             has_image=has_image,
             generated=generated,
-            scales=self._guidance(sampling, int(has_image), generated),
+            scales=guidance_scales(
+                self.config.sampling.guidance, sampling, self.requirements, int(has_image), generated
+            ),
         )
         if self.sampler(sampling) is None and (sampling.steps is not None or sampling.sampler is not None):
             raise UserError("this model takes no steps: leave --steps and --sampler out")
@@ -293,19 +289,7 @@ class Pipeline:
         """
         if sampling.classifier is None:
             return None
-        other, module = _classifier(sampling.classifier), family(self.config.model)
-        classifier = family(other.config.model)
-        if not isinstance(classifier, Guides) or not isinstance(module, Diffuses):
-            raise UserError(f"{sampling.classifier} is no classifier that could guide this model")
-        sides = other.config.data.resolution, self.config.data.resolution
-        if sides[0] != sides[1]:
-            raise UserError(f"{sampling.classifier} knows images of {sides[0]} pixels, and this model of {sides[1]}")
-        ours, theirs = module.schedule(self.config.model), classifier.noise_schedule(other.config.model)
-        if not np.array_equal(ours.alpha, theirs.alpha):
-            raise UserError(f"{sampling.classifier} was trained with another noise schedule than this model")
-        return Classifier(
-            other.config.model, other.params, other.frozen, np.asarray(sampling.classifier_scale, np.float32)
-        )
+        return load_classifier(sampling.classifier, sampling.classifier_scale, self.config)
 
     def filter_variance(self, sampling: SamplingOptions) -> float:
         """Returns the variance that is made part of every Gaussian, square pixels of the training views; 0 for none."""
@@ -338,14 +322,6 @@ class Pipeline:
         image = blob_image(request.resolution, sampling.blob_spread, sampling.blob_background)
         return module.state_of_image(self.config.model, self.params, self.frozen, request, image)
 
-    def _guidance(self, sampling: SamplingOptions, given: int, generated: int) -> tuple[float, ...]:
-        """Returns the scales of guidance: one, or one for each view that is made."""
-        scales = self.config.sampling.guidance if sampling.guidance is None else sampling.guidance
-        if sampling.lowest_guidance is None or not scales:
-            return scales
-        views = generated + given * self.requirements.given_are_made
-        return tuple(map(float, triangle_scales(views, sampling.lowest_guidance, scales[0])))
-
     def _rig(self, views: int | None, *, has_image: bool = True) -> ObjectRig:
         """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0.
 
@@ -357,92 +333,6 @@ class Pipeline:
         if self.requirements.given_are_made and not has_image and 0.0 not in azimuths:
             azimuths = (0.0, *azimuths)
         return dataclasses.replace(self.config.rig, azimuths=azimuths)
-
-
-def load(
-    checkpoint: str | os.PathLike[str] | None = None, *, low_memory: bool = False, backend: Backend | None = None
-) -> Pipeline:
-    """Loads a trained model, and has JAX keep what it compiles on disk (see `compile_cache`).
-
-    Args:
-        checkpoint: the folder of a run or of its checkpoints; `hub:owner/name` for a model of the Hugging Face Hub; the
-            model that comes with the package if None.
-        low_memory: render one view at a time and, on accelerators, keep and run the network's trunk in bfloat16. On a
-            CPU that would cost memory: XLA makes a float32 copy of the weights.
-        backend: who renders; what the checkpoint's settings say if None.
-
-    Raises:
-        UserError: if there is no checkpoint, it cannot be had from the hub, or the backend is not available here or
-            nothing to this model.
-        DataError: if it cannot be read, or its weights are not those of its config's architecture.
-    """
-    named = BUNDLED_CHECKPOINT if checkpoint is None else checkpoint
-    folder = hub_checkpoint(str(named)) if str(named).startswith(HUB_PREFIX) else checked_path(named)
-    if checkpoint is None and not folder.exists():
-        raise UserError("this installation comes without a trained model: name one with --checkpoint")
-    use_compile_cache()
-    config = _stored_config(read_metadata(folder), str(folder))
-    module = family(config.model)
-    if backend is not None:
-        if not isinstance(module, Renders):
-            raise UserError("this model renders no Gaussians: leave --backend out")
-        config = dataclasses.replace(config, model=module.with_backend(config.model, backend))
-    check_backend(module.requirements(config.model).backend)
-    expected = jax.eval_shape(functools.partial(module.init, config.model), jax.random.key(0))
-    params = load_weights(folder, expected)
-    frozen = module.load_frozen(config.model, "sampling")
-    if low_memory and jax.default_backend() != "cpu":
-        model, params = module.in_low_memory(config.model, params)
-        config = dataclasses.replace(config, model=model)
-    return Pipeline(config, params, frozen, views_at_once=1 if low_memory else 0)
-
-
-@functools.lru_cache(maxsize=2)
-def _classifier(folder: pathlib.Path) -> Pipeline:
-    return load(folder)
-
-
-def _stored_config(metadata: dict[str, Any], source: str) -> TrainConfig:
-    """Returns a checkpoint's config; a model that was imported before there was a filter goes on without one."""
-    fields = metadata["config"]
-    if "imported_from" in metadata and isinstance(fields, dict) and isinstance(fields.get("sampling"), dict):
-        fields = fields | {"sampling": {"filter": 0.0} | fields["sampling"]}
-    return from_dict(fields, source)
-
-
-def with_changes(
-    inputs: InputOptions, sampling: SamplingOptions, changes: dict[str, Any]
-) -> tuple[InputOptions, SamplingOptions]:
-    """Returns the options with single fields changed, wherever they are.
-
-    Raises:
-        UserError: if a field is in neither.
-    """
-    of_inputs = {field.name for field in dataclasses.fields(InputOptions)}
-    of_sampling = {field.name for field in dataclasses.fields(SamplingOptions)}
-    for name in changes:
-        if name not in of_inputs | of_sampling:
-            raise UserError(f"there is no option {name}; there are {', '.join(sorted(of_inputs | of_sampling))}")
-    if isinstance(changes.get("guidance"), (int, float)):
-        changes = changes | {"guidance": (float(changes["guidance"]),)}
-    inputs = dataclasses.replace(inputs, **{name: changes[name] for name in changes if name in of_inputs})
-    return inputs, dataclasses.replace(sampling, **{name: changes[name] for name in changes if name in of_sampling})
-
-
-def guidance_factors(
-    scales: tuple[float, ...], requirements: Requirements, given: int, generated: int
-) -> np.ndarray | None:
-    """Returns what guidance is multiplied with, as it broadcasts against the state; None where nothing is guided.
-
-    Of posed views each has its own scale, 1 for the given ones unless they are made anew.
-    """
-    if all(scale == 1 for scale in scales):
-        return None
-    if not requirements.cameras:
-        return np.asarray(scales[0], np.float32)
-    factors = np.ones((1, given + generated), np.float32)
-    factors[:, 0 if requirements.given_are_made else given :] = np.asarray(scales, np.float32)
-    return factors[..., None, None, None]
 
 
 def _images_of(generated: Generated) -> np.ndarray:

@@ -19,12 +19,11 @@ from diffgs_jax.models.bundles import (
     Text,
     request_of,
 )
-from diffgs_jax.models.family import (
+from diffgs_jax.models.capabilities import (
     ChoosesSamplers,
     DecodesQuickly,
     Diffuses,
     Encodes,
-    Family,
     Generates,
     Guides,
     Imports,
@@ -33,6 +32,9 @@ from diffgs_jax.models.family import (
     Renders,
     StartsFromImage,
     TrainsPartly,
+)
+from diffgs_jax.models.family import (
+    Family,
     config_of_kind,
     families,
     family,

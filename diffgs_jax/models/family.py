@@ -1,41 +1,30 @@
-"""What a model family offers, and the one list of families.
+"""What every model family offers, and the one list of families.
 
 A family is what `config.model` is: an instance of a frozen dataclass, whose `kind` tags it in JSON. It is implemented
-by a module of functions that satisfies `Family`, and some of the capabilities `Diffuses`, `ChoosesSamplers`,
-`StartsFromImage`, `Generates`, `Renders`, `MakesGrids`, `Encodes`, `DecodesQuickly`, `TrainsPartly`, `Predicts`,
-`Guides` and `Imports`. Adding one takes a folder beside the others and one `register` call at the end of this file; a
-config file of a user may call `register` too.
+by a module of functions that satisfies `Family` and some of the protocols of `models.capabilities`. Adding one takes a
+folder beside the others and one `register` call at the end of this file; a config file of a user may call `register`
+too.
 
-Everything else of the library sees a family through this file. One family reaches another only as frozen weights.
+Everything else of the library sees a family through these two files. One family reaches another only as frozen weights.
 """
 
 import importlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-from jaxtyping import Array, Float, Int, Int32, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
-from diffgs_jax.diffusion import Denoise, LogProbability, SamplerConfig, SamplerKind, Schedule
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import Cameras, Gaussians, Views
 from diffgs_jax.models.bundles import (
     Batch,
     Cost,
     DataSettings,
     Frozen,
-    Generated,
     Metrics,
     ModelConfig,
     Params,
-    Progress,
     Purpose,
-    Request,
     Requirements,
-    Sampling,
 )
-from diffgs_jax.models.importing import ImportedModel, ImportOptions, PublishedWeights
-from diffgs_jax.rasterizer import Backend
 
 # The interface
 
@@ -85,228 +74,6 @@ class Family(Protocol):
 
     def in_low_memory(self, config: Any, params: Params) -> tuple[Any, Params]:
         """Returns the settings and weights of the same model in less memory, for accelerators."""
-        ...
-
-
-@runtime_checkable
-class Generates(Protocol):
-    """A family that generates."""
-
-    def generate(
-        self, config: Any, params: Params, frozen: Frozen, request: Request, sampling: Sampling, keys: Key[Array, "b"]
-    ) -> Iterator[Progress]:
-        """Yields how far it is; the last one carries what was generated.
-
-        Args:
-            config: the model's settings.
-            params: its weights.
-            frozen: of `load_frozen(config, "sampling")`.
-            request: b things to generate.
-            sampling: how.
-            keys: `[b]`, of each thing's noise.
-        """
-        ...
-
-
-@runtime_checkable
-class Renders(Protocol):
-    """A family that renders Gaussians on its way, and can be told who shall do so."""
-
-    def with_backend(self, config: Any, backend: Backend) -> Any:
-        """Returns the settings of the same model, rendered by `backend`."""
-        ...
-
-
-@runtime_checkable
-class Diffuses(Protocol):
-    """A family that is sampled by diffusion: `models.generation.generate` is its `generate`."""
-
-    def schedule(self, config: Any) -> Schedule:
-        """Returns the noise schedule that the model was trained with."""
-        ...
-
-    def state_shape(self, config: Any, request: Request) -> tuple[int, ...]:
-        """Returns the shape of the diffused array, batch axis first."""
-        ...
-
-    def clean_state(self, config: Any, params: Params, frozen: Frozen, batch: Batch) -> Float[Array, "b *state"]:
-        """Returns the diffused array of a training batch without noise, as `request_of(batch)` would order it."""
-        ...
-
-    def condition(self, config: Any, params: Params, frozen: Frozen, request: Request) -> Any:
-        """Returns what the denoiser is told, a pytree of arrays."""
-        ...
-
-    def null_condition(self, config: Any, params: Params, frozen: Frozen, request: Request) -> Any:
-        """Returns what the denoiser is told when nothing is given, as in the condition dropout of training."""
-        ...
-
-    def denoiser(
-        self, config: Any, params: Params, frozen: Frozen, condition: Any, *, views_at_once: int = 0
-    ) -> Denoise:
-        """Returns the function that samplers call: `(x_t [b, *state], t [b]) -> Prediction(x0, aux)`."""
-        ...
-
-    def decode(
-        self, config: Any, params: Params, frozen: Frozen, request: Request, x: Float[Array, "b *state"], aux: Any
-    ) -> Generated:
-        """Returns what a clean array stands for.
-
-        Args:
-            config: the model's settings.
-            params: its weights.
-            frozen: of `load_frozen(config, "sampling")`.
-            request: what was asked for.
-            x: the clean array.
-            aux: of the `Prediction` that it came with; None for an array that was not predicted.
-        """
-        ...
-
-
-@runtime_checkable
-class ChoosesSamplers(Protocol):
-    """A family that diffuses, and whose released models are sampled with settings of their own."""
-
-    def sampler_config(self, config: Any, kind: SamplerKind) -> SamplerConfig:
-        """Returns how a sampler is set."""
-        ...
-
-
-@runtime_checkable
-class StartsFromImage(Protocol):
-    """A family that diffuses, and knows what state stands for views that all look like one image."""
-
-    def state_of_image(
-        self, config: Any, params: Params, frozen: Frozen, request: Request, image: Float[Array | np.ndarray, "h w 3"]
-    ) -> Float[Array, "b *state"]:
-        """Returns that state.
-
-        Args:
-            config: the model's settings.
-            params: its weights.
-            frozen: of `load_frozen(config, "sampling")`.
-            request: what is asked for.
-            image: in [0, 1].
-
-        Raises:
-            UserError: if these settings have no encoder of images.
-        """
-        ...
-
-
-@runtime_checkable
-class Encodes(Protocol):
-    """A family that maps arrays to latents and back."""
-
-    def encode(self, config: Any, params: Params, x: Float[Array, "b h w c"]) -> Float[Array, "b hl wl cl"]:
-        """Returns the latents."""
-        ...
-
-    def decode_latents(
-        self, config: Any, params: Params, latents: Float[Array, "b hl wl cl"]
-    ) -> Float[Array, "b h w c"]:
-        """Returns the arrays that latents stand for."""
-        ...
-
-
-@runtime_checkable
-class DecodesQuickly(Protocol):
-    """A family that encodes, and has a second decoder that is good enough for a loss at every step."""
-
-    def decode_quickly(
-        self, config: Any, params: Params, latents: Float[Array, "b hl wl cl"]
-    ) -> Float[Array, "b h w c"]:
-        """Returns about what `decode_latents` would.
-
-        Raises:
-            UserError: if these settings have no such decoder.
-        """
-        ...
-
-
-@runtime_checkable
-class MakesGrids(Protocol):
-    """A family that makes splat grids of posed views (`models/splat_grid.py`), and knows how good a grid is."""
-
-    def grid_shape(self, config: Any, views: int, resolution: int) -> tuple[int, ...]:
-        """Returns the shape `(views, h, w, c)` of the grids of so many views of that height and width, pixels."""
-        ...
-
-    def grids(self, config: Any, params: Params, frozen: Frozen, views: Views) -> Float[Array, "b v h w c"]:
-        """Returns the grids of views `[b, v]`, every number in [−1, 1]."""
-        ...
-
-    def grid_loss(
-        self,
-        config: Any,
-        frozen: Frozen,
-        grids: Float[Array, "b v h w c"],
-        batch: Batch,
-        key: PRNGKeyArray,
-        step: Int32[Array, ""],
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """Returns what the family's loss would be if these were the grids of a batch's inputs, and what to log."""
-        ...
-
-    def grid_cameras(self, config: Any, cameras: Cameras) -> Cameras:
-        """Returns cameras `[b, v]` of the frame of a request in the world that the numbers of grids are of."""
-        ...
-
-    def grid_gaussians(self, config: Any, grids: Float[Array, "b v h w c"], cameras: Cameras) -> Gaussians:
-        """Returns the Gaussians of the grids of cameras `[b, v]`, in the cameras' own frame."""
-        ...
-
-
-@runtime_checkable
-class TrainsPartly(Protocol):
-    """A family some of whose weights stay as they are in training."""
-
-    def is_trained(self, config: Any, path: tuple[str, ...]) -> bool:
-        """Tells whether the leaf of that path is trained."""
-        ...
-
-
-@runtime_checkable
-class Predicts(Protocol):
-    """A family that reads something off images: a class, an angle."""
-
-    def predict(
-        self, config: Any, params: Params, frozen: Frozen, images: Float[Array | np.ndarray, "b h w 3"]
-    ) -> dict[str, Array]:
-        """Returns predictions `[b, …]` by name."""
-        ...
-
-
-@runtime_checkable
-class Guides(Protocol):
-    """A family that tells noisy arrays apart, and so can guide one that diffuses such arrays (classifier guidance)."""
-
-    def noise_schedule(self, config: Any) -> Schedule:
-        """Returns the noise schedule that it was trained with: that of what it guides."""
-        ...
-
-    def log_probability(
-        self, config: Any, params: Params, frozen: Frozen, labels: Int[Array | np.ndarray, "b"]
-    ) -> LogProbability:
-        """Returns `(x_t [b, *state], t [b]) -> log p(label | x_t) [b]`, differentiable; 0 for labels of no class."""
-        ...
-
-
-@runtime_checkable
-class Imports(Protocol):
-    """A family whose published weights can be read."""
-
-    def recognizes(self, source: PublishedWeights) -> bool:
-        """Tells whether these look like weights of the family; what is wrong with them is said when they are read."""
-        ...
-
-    def import_published(self, source: PublishedWeights, options: ImportOptions) -> ImportedModel:
-        """Returns the settings, and the weights to be read one by one.
-
-        Raises:
-            UserError: if an option is wrong, or says nothing of these weights.
-            DataError: if the weights are others, listing everything that is wrong with them.
-        """
         ...
 
 

@@ -5,7 +5,7 @@ from tiny import TINY, weights
 
 from diffgs_jax.checkpoints import save_weights
 from diffgs_jax.config import to_dict
-from diffgs_jax.inference.pipeline import load
+from diffgs_jax.inference import load
 
 
 @pytest.fixture(scope="session")

@@ -251,7 +251,7 @@ def test_as_a_program(picture, tmp_path):
 
 
 def test_no_bundled_model_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr("diffgs_jax.inference.pipeline.BUNDLED_CHECKPOINT", tmp_path / "none")
+    monkeypatch.setattr("diffgs_jax.inference.loading.BUNDLED_CHECKPOINT", tmp_path / "none")
     with pytest.raises(UserError, match="comes without a trained model"):
         load()
 

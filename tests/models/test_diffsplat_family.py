@@ -18,7 +18,7 @@ from diffgs_jax.data import DataConfig
 from diffgs_jax.diffusion import PUBLISHED_DIFFUSION, ScheduleConfig, make_schedule
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import Cameras, ObjectRig, Views, orbit
-from diffgs_jax.inference.pipeline import guidance_factors
+from diffgs_jax.inference.guidance import guidance_factors
 from diffgs_jax.models import Batch, Request, family
 from diffgs_jax.models.diffsplat import (
     DiffSplatConfig,

@@ -20,7 +20,7 @@ pytest.importorskip("viser", reason='the viewer needs pip install "diffgs_jax[vi
 from diffgs_jax.app import AppOptions, served
 from diffgs_jax.files import cache_folder
 from diffgs_jax.geometry import Cameras, Gaussians, ObjectRig, condition_camera
-from diffgs_jax.inference.pipeline import load
+from diffgs_jax.inference import load
 from diffgs_jax.rasterizer import render
 from diffgs_jax.viewing import read_viewable, viewer_page, viewer_server
 

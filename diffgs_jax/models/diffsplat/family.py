@@ -32,6 +32,9 @@ from diffgs_jax.models.bundles import (
     Request,
     Requirements,
 )
+from diffgs_jax.models.capabilities import (
+    MakesGrids,
+)
 from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
 from diffgs_jax.models.diffsplat.conditions import TextFeatures
 from diffgs_jax.models.diffsplat.config import DiffSplatConfig, input_channels, latent_multiple
@@ -47,7 +50,9 @@ from diffgs_jax.models.diffsplat.network import (
 from diffgs_jax.models.diffsplat.published_config import import_published, recognizes
 from diffgs_jax.models.diffsplat.splats import check_latents, latents_of, splats_of, world_cameras
 from diffgs_jax.models.diffsplat.text import load_prompts, null_text, text_features, tokenizer
-from diffgs_jax.models.family import MakesGrids, family
+from diffgs_jax.models.family import (
+    family,
+)
 from diffgs_jax.models.generation import generate
 from diffgs_jax.models.stored import load_stored, stored_config
 from diffgs_jax.rasterizer import Backend, render

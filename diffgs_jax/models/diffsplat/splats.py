@@ -11,8 +11,13 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.files import one_line
 from diffgs_jax.geometry import Cameras, Gaussians, Views
 from diffgs_jax.models.bundles import Frozen
+from diffgs_jax.models.capabilities import (
+    Encodes,
+)
 from diffgs_jax.models.diffsplat.config import DiffSplatConfig
-from diffgs_jax.models.family import Encodes, family
+from diffgs_jax.models.family import (
+    family,
+)
 from diffgs_jax.models.stored import StoredModel
 
 

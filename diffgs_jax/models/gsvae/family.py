@@ -10,8 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.models.bundles import Cost, DataSettings, Frozen, Params, Purpose, Requirements
+from diffgs_jax.models.capabilities import (
+    MakesGrids,
+)
 from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
-from diffgs_jax.models.family import MakesGrids, family
+from diffgs_jax.models.family import (
+    family,
+)
 from diffgs_jax.models.gsvae import published
 from diffgs_jax.models.gsvae.config import GSVAEConfig
 from diffgs_jax.models.gsvae.loss import loss
