@@ -9,49 +9,26 @@ loss, going on from the first: `--model.losses.render-probability 1 --run.init-f
 Not run here. docs/diffsplat.md says which checkpoints it needs and how to show it a view beside the prompt.
 """
 
-from diffgs_jax.config import OptimizerConfig, RunConfig, SamplingConfig, TrainConfig
-from diffgs_jax.data import DataConfig, ViewChoice
-from diffgs_jax.geometry import ObjectRig
-from diffgs_jax.models.diffsplat import (
-    PUBLISHED_DISTANCE,
-    PUBLISHED_ELEVATION,
-    PUBLISHED_FOV,
-    FrozenConfig,
-    published_diffsplat,
-    published_sampling,
-)
+import dataclasses
+import pathlib
+
+from diffgs_jax.config import TrainConfig, load_config
+from diffgs_jax.models.diffsplat import FrozenConfig, published_diffsplat, published_sampling
 
 
 def get_config() -> TrainConfig:
-    """Returns the settings."""
+    """Returns the settings: those of SD1.5 with another network, its schedule and its checkpoints."""
+    base = load_config(pathlib.Path(__file__).with_name("sd15.py"))
     usual = published_sampling("pixart_alpha")
-    return TrainConfig(
+    return dataclasses.replace(
+        base,
         model=published_diffsplat(
             "pixart_alpha",
             prompts="data/prompts_pixart_alpha.npz",
             frozen=FrozenConfig("runs/gsrecon", "runs/gsvae_sd", "runs/vae_sd"),
         ),
-        data=DataConfig(
-            path="data/gobjaverse",
-            resolution=256,
-            batch_size=128,
-            condition_views=0,
-            noisy_views=4,
-            novel_views=4,
-            view_choice=ViewChoice(kind="even"),
+        run=dataclasses.replace(base.run, folder="runs/diffsplat_pixart_alpha"),
+        sampling=dataclasses.replace(
+            base.sampling, sampler=usual.sampler, steps=usual.steps, guidance=(usual.guidance,)
         ),
-        optimizer=OptimizerConfig(
-            learning_rate=1e-4,
-            warmup_steps=1000,
-            final_fraction=1.0,  # constant, as the code has it; the paper says cosine
-            weight_decay=0.01,
-            beta2=0.999,
-            clip_norm=1.0,
-            ema_decay=0.9999,
-            ema_power=0.75,
-            accumulate=2,
-        ),
-        run=RunConfig(folder="runs/diffsplat_pixart_alpha", steps=13_020, preview_every=1000, checkpoint_every=1000),
-        rig=ObjectRig(PUBLISHED_ELEVATION, PUBLISHED_DISTANCE, PUBLISHED_FOV, (0.0, 90.0, 180.0, 270.0)),
-        sampling=SamplingConfig(sampler=usual.sampler, steps=usual.steps, guidance=(usual.guidance,), filter=0.0),
     )
