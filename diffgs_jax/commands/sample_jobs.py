@@ -6,7 +6,10 @@ import re
 from typing import NamedTuple
 
 from diffgs_jax.errors import UserError
+from diffgs_jax.files import checked_path, one_line, read_regular, shown
 from diffgs_jax.interop import IMAGE_SUFFIXES
+
+_PROMPT_BYTES = 2**24
 
 
 class Job(NamedTuple):
@@ -34,11 +37,13 @@ def prompt_jobs(jobs: list[Job], prompts: pathlib.Path) -> list[Job]:
 
     Raises:
         UserError: if it cannot be read or holds no prompt.
+        DataError: if it is larger than 16 MiB.
     """
     try:
-        lines = [line.strip() for line in prompts.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {prompts}: {error}") from error
+        text = read_regular(prompts, limit=_PROMPT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {shown(prompts)}: {one_line(error)}") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UserError(f"{prompts} holds no prompts; write one a line")
     digits = len(str(len(lines) - 1))
@@ -68,7 +73,7 @@ def find_jobs(image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, s
         UserError: if there is no such picture, or the folder holds none or cannot be read.
     """
     places: list[tuple[pathlib.Path | None, pathlib.Path]] = [(image, out)]
-    if image is not None and not image.exists():
+    if image is not None and not checked_path(image).exists():
         raise UserError(f"cannot read {image}: there is no such file or folder")
     if image is not None and image.is_dir():
         try:

@@ -15,9 +15,7 @@ from diffgs_jax.data import CameraAugmentation, DataConfig, Split, has_records, 
 from diffgs_jax.diffusion import add_noise, make_sampler
 from diffgs_jax.interop import labelled_columns
 from diffgs_jax.models import Batch, Diffuses, Frozen, Generated, ModelConfig, Params, Request, Sampling, family
-from diffgs_jax.models.bundles import (
-    request_of,
-)
+from diffgs_jax.models.bundles import request_of
 from diffgs_jax.models.generation import make_denoiser
 from diffgs_jax.rasterizer import Backend, Rendering, RenderSettings, expected_depth, render
 from diffgs_jax.training.sharding import gather

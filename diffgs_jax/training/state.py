@@ -100,7 +100,7 @@ def _with_factors(factors: tuple[tuple[str, float], ...]) -> optax.GradientTrans
     """Returns what multiplies the update of each weight by the factor of the last part that its path contains."""
 
     def scaled(path: tuple[Any, ...], update: Array) -> Array:
-        name = ".".join(str(getattr(key, "key", key)) for key in path)
+        name = ".".join(_names(path))
         fitting = [factor for part, factor in factors if part in name]
         return update * fitting[-1] if fitting else update
 

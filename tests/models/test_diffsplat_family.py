@@ -109,8 +109,25 @@ def test_stored_prompts_are_found_by_their_words(tmp_path):
     with pytest.raises(DataError, match="lacks the empty prompt"):
         load_prompts(TextConfig("stored", file=str(tmp_path / "other.npz")))
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
-    with pytest.raises(DataError, match="is no file of prompts"):
+    with pytest.raises(DataError, match="truncated or no zip archive"):
         load_prompts(TextConfig("stored", file=str(tmp_path / "broken.npz")))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "write", "message"),
+    [
+        ({"prompts": np.array(["", "a"])}, np.savez, "no prompts with tokens in it"),
+        ({"prompts": np.array(["", "a"]), "tokens": np.ones((1, 3, 5))}, np.savez, "not as many features as prompts"),
+        ({"prompts": np.array([None, "a"]), "tokens": np.ones((2, 3, 5))}, np.savez, "is no file of prompts"),
+        ({"prompts": np.array([""] * 9), "tokens": np.zeros((9, 500, 500))}, np.savez_compressed, "other.npz"),
+    ],
+    ids=["no tokens", "too few", "pickled", "unpacks to more than the file"],
+)
+def test_odd_files_of_prompts_are_one_line(tmp_path, arrays, write, message):
+    write(tmp_path / "other.npz", **arrays)
+    with pytest.raises(DataError, match=message) as caught:
+        load_prompts(TextConfig("stored", file=str(tmp_path / "other.npz")))
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_of_timesteps_are_the_published_ones():

@@ -22,9 +22,7 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import orbit
 from diffgs_jax.inference import PosedImages, load
 from diffgs_jax.models import Cost, Diffuses, Encodes, Family, Generates, Predicts, Requirements, family, kind_of, kinds
-from diffgs_jax.models.bundles import (
-    request_of,
-)
+from diffgs_jax.models.bundles import request_of
 from diffgs_jax.models.ddpm import DDPMConfig, UNetConfig
 from diffgs_jax.models.diffsplat import (
     DiffSplatConfig,
@@ -36,9 +34,7 @@ from diffgs_jax.models.diffsplat import (
 )
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
 from diffgs_jax.models.elevest import ElevEstConfig, VisionConfig
-from diffgs_jax.models.family import (
-    register,
-)
+from diffgs_jax.models.family import register
 from diffgs_jax.models.gsrecon import GSReconConfig, ReconstructionLossConfig, ReconstructorConfig
 from diffgs_jax.models.gsvae import AutoencoderConfig, GSVAEConfig, TinyDecoderConfig
 from diffgs_jax.models.noisy_classifier import EncoderConfig, NoisyClassifierConfig

@@ -1,6 +1,8 @@
 """Prompts as features: of a small encoder that is trained with the network, or stored ones of published encoders."""
 
 import functools
+import io
+import os
 import pathlib
 import re
 import zlib
@@ -14,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int32
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.files import open_regular, shown
+from diffgs_jax.files import one_line, open_regular, open_zip, read_member, shown
 from diffgs_jax.models.bundles import Frozen, Params, Text
 from diffgs_jax.models.diffsplat.attention import TokenAttention
 from diffgs_jax.models.diffsplat.conditions import TextFeatures
@@ -99,8 +101,7 @@ def stored_rows(file: str, captions: Sequence[str]) -> Text:
 
 @functools.lru_cache(maxsize=8)
 def _stored_prompts(file: str) -> dict[str, int]:
-    with _opened(file) as arrays:
-        return {str(prompt): row for row, prompt in enumerate(arrays["prompts"])}
+    return {str(prompt): row for row, prompt in enumerate(_read(file, ["prompts"])["prompts"])}
 
 
 def load_prompts(config: TextConfig) -> TextFeatures:
@@ -110,25 +111,29 @@ def load_prompts(config: TextConfig) -> TextFeatures:
         UserError: if the file is not there.
         DataError: if it is no such file, or lacks the empty prompt.
     """
-    if "" not in _stored_prompts(config.file):
+    prompts = _stored_prompts(config.file)
+    if "" not in prompts:
         raise DataError(f"{shown(config.file)} lacks the empty prompt, which stands for none")
-    with _opened(config.file) as arrays:
-        found = {name: jnp.asarray(arrays[name], jnp.float32) for name in TextFeatures._fields if name in arrays}
-        return TextFeatures(**found)
+    found = _read(config.file, TextFeatures._fields)
+    if any(len(array) != len(prompts) for array in found.values()):
+        raise DataError(f"{shown(config.file)} is no file of prompts: it has not as many features as prompts")
+    return TextFeatures(**{name: jnp.asarray(array, jnp.float32) for name, array in found.items()})
 
 
-def _opened(file: str) -> Any:
+def _read(file: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns those arrays of a file of prompts that are there; no more of it is read than it has bytes."""
     if not file:
         raise UserError("model.text.file names no file of prompts")
+    name = shown(file)
+    with open_regular(pathlib.Path(file)) as opened, open_zip(opened, name) as archive:
+        members, size = archive.namelist(), os.fstat(opened.fileno()).st_size
+        if not {"prompts.npy", "tokens.npy"} <= set(members):
+            raise DataError(f"{name} is no file of prompts: no prompts with tokens in it")
+        packed = {one: read_member(archive, f"{one}.npy", size, name) for one in names if f"{one}.npy" in members}
     try:
-        with open_regular(pathlib.Path(file)):
-            pass
-        arrays = np.load(file, allow_pickle=False)
-        if "prompts" not in arrays or "tokens" not in arrays or len(arrays["prompts"]) != len(arrays["tokens"]):
-            raise ValueError("no prompts with tokens in it")
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"{shown(file)} is no file of prompts: {error}") from None
-    return arrays
+        return {one: np.lib.format.read_array(io.BytesIO(data), allow_pickle=False) for one, data in packed.items()}
+    except (ValueError, EOFError, MemoryError) as error:
+        raise DataError(f"{name} is no file of prompts: {one_line(error)}") from None
 
 
 def null_text(config: TextConfig, batch: int) -> Text | None:
