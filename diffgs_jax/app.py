@@ -143,7 +143,10 @@ def _warm_up(pipeline: Pipeline, folder: pathlib.Path, report: Callable[[JobProg
     pixels = np.stack([*[np.full(disc.shape, 128)] * 3, 255 * disc], axis=-1).astype(np.uint8)
     try:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            make_asset(pipeline, pixels, AssetOptions(sampling=SamplingOptions(steps=2)), pathlib.Path(place), report)
+            count = max(1, pipeline.requirements.condition_views[0])
+            steps = SamplingOptions(steps=2 if pipeline.sampler_kinds else None)
+            image = [pixels] * count if count > 1 else pixels
+            make_asset(pipeline, image, AssetOptions(sampling=steps), pathlib.Path(place), report)
     except jobs.Abandoned:
         raise
     except Exception as error:  # the visitor's own request will tell

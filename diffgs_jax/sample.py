@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffgs_jax.commands.progress import progress_bar
-from diffgs_jax.commands.sample_jobs import find_jobs, prompt_jobs
+from diffgs_jax.commands.sample_jobs import find_jobs, images_in, prompt_jobs
 from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import DataError, UserError, report_errors
@@ -56,7 +56,9 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
         DataError: if the image or the checkpoint is not usable.
         SystemExit: with code 1 if some of several images could not be used; each was told in a line.
     """
-    jobs = find_jobs(options.image, options.out, seed=options.seed, samples=options.samples)
+    jobs = find_jobs(
+        options.image, options.out, seed=options.seed, samples=options.samples, one_object=options.one_object
+    )
     if options.prompt_file is not None:
         jobs = prompt_jobs(jobs, options.prompt_file)
     with filled_folder(options.out):  # known to be writable before any work, and gone again if nothing comes of it
@@ -117,7 +119,10 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     sampler = pipeline.sampler(options.sampling)
     steps = 1 if sampler is None else len(sampler.timesteps)
     with filled_folder(options.out) as folder:
-        given = None if options.image is None else pipeline.prepare(options.image, options.inputs)
+        given = None
+        if options.image is not None:
+            source = images_in(options.image) if options.one_object else options.image
+            given = pipeline.prepare(source, options.inputs)
         is_estimated = options.elevation == "estimate" and given is not None and options.image is not None
         if is_estimated and options.image.suffix.lower() != ".json":
             print(f"elevation: {given.elevation:.1f} degrees, estimated", flush=True)
@@ -150,7 +155,8 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
 
 def _is_several(options: SampleOptions) -> bool:
     """Tells whether there are several things to make, of which one may fail."""
-    return options.prompt_file is not None or (options.image is not None and options.image.is_dir())
+    is_folder = options.image is not None and options.image.is_dir()
+    return options.prompt_file is not None or (is_folder and not options.one_object)
 
 
 def _advance(bar: Any) -> Callable[[int], object]:

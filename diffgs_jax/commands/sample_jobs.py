@@ -16,7 +16,8 @@ class Job(NamedTuple):
     """One sample of one picture.
 
     Attributes:
-        image: a picture, or the JSON of several posed ones; None for models that are shown none.
+        image: a picture, the JSON of several posed ones, or a folder of one object's; None for models that are shown
+            none.
         prompt: what to make, in words; None for none.
         seed: of the noise.
         out: the folder to fill.
@@ -59,7 +60,9 @@ def prompt_jobs(jobs: list[Job], prompts: pathlib.Path) -> list[Job]:
     ]
 
 
-def find_jobs(image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, samples: int = 1) -> list[Job]:
+def find_jobs(
+    image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, samples: int = 1, one_object: bool = False
+) -> list[Job]:
     """Returns what there is to do, in the order of the pictures' names.
 
     Args:
@@ -68,6 +71,7 @@ def find_jobs(image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, s
             two have the same name otherwise.
         seed: of the first sample.
         samples: of each picture; if several, each gets a folder `seed_…`.
+        one_object: the folder's pictures are of one object and go together.
 
     Raises:
         UserError: if there is no such picture, or the folder holds none or cannot be read.
@@ -75,13 +79,8 @@ def find_jobs(image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, s
     places: list[tuple[pathlib.Path | None, pathlib.Path]] = [(image, out)]
     if image is not None and not checked_path(image).exists():
         raise UserError(f"cannot read {image}: there is no such file or folder")
-    if image is not None and image.is_dir():
-        try:
-            images = sorted(entry for entry in image.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
-        except OSError as error:
-            raise UserError(f"cannot read the folder {image}: {error.strerror or error}") from error
-        if not images:
-            raise UserError(f"{image} holds no pictures; name a picture, or a folder of some")
+    if image is not None and image.is_dir() and not one_object:
+        images = images_in(image)
         stems = collections.Counter(picture.stem.lower() for picture in images)
         places = [(path, out / (path.stem if stems[path.stem.lower()] == 1 else path.name)) for path in images]
     numbers = range(seed, seed + samples)
@@ -90,3 +89,18 @@ def find_jobs(image: pathlib.Path | None, out: pathlib.Path, *, seed: int = 0, s
         for picture, folder in places
         for number in numbers
     ]
+
+
+def images_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the pictures in a folder, in the order of their names.
+
+    Raises:
+        UserError: if it holds none or cannot be read.
+    """
+    try:
+        images = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+    if not images:
+        raise UserError(f"{folder} holds no pictures; name a picture, or a folder of some")
+    return images

@@ -40,6 +40,9 @@ class SampleOptions(InputOptions, SamplingOptions):
     image: pathlib.Path | None = None
     """An image of one object; a folder of such images; or a transforms.json that lists posed images of one object, all
     of which the model is shown. Models that generate from nothing need none."""
+    one_object: bool = False
+    """The folder holds images of one object, which are shown to the model together: taken from one height at equal
+    steps around it, the front first in the order of their names, then counterclockwise as seen from above."""
     prompt_file: pathlib.Path | None = None
     """A text file with one prompt a line; what is made of each gets a folder of its own."""
     out: pathlib.Path
@@ -108,6 +111,8 @@ class SampleOptions(InputOptions, SamplingOptions):
             raise UserError(f"the number of samples must be at least 1, not {self.samples}")
         if self.prompt is not None and self.prompt_file is not None:
             raise UserError("--prompt and --prompt-file both say what to make: give one of them")
+        if self.one_object and (self.image is None or not self.image.is_dir()):
+            raise UserError("--one-object is about a folder of images: name it with --image")
         check_cleaning(self.min_opacity, None if self.crop_radius is None else Sphere(self.crop_radius))
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
         if self.raw and (set(self.formats) - {"ply"} or self.frame == "cameras"):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import cattrs
 import jax
 
+from diffgs_jax.commands.sample_jobs import images_in
 from diffgs_jax.commands.sample_options import SampleOptions
 from diffgs_jax.errors import DataError
 from diffgs_jax.files import file_sha256, json_object, load_json
@@ -94,7 +95,9 @@ def refuse_others(record: dict[str, Any], options: SampleOptions, pipeline: Pipe
 def _inputs(options: SampleOptions) -> list[pathlib.Path]:
     """Returns all files that a sample depends on, but for the model's."""
     files = [] if options.image is None else [options.image.absolute()]
-    if files and files[0].suffix.lower() == ".json":
+    if options.one_object:
+        files = images_in(files[0])
+    elif files and files[0].suffix.lower() == ".json":
         for frame in load_json(files[0])["frames"]:
             for name in (frame["file_path"], frame.get("mask_path")):
                 if name:  # a path without extension is completed, as its reader does

@@ -12,6 +12,7 @@ from diffgs_jax.geometry.gaussians import Gaussians, covariances, principal_axes
 from diffgs_jax.geometry.mirroring import mirror_cameras, mirror_gaussians
 from diffgs_jax.geometry.object_frame import (
     FOREGROUND_RATIO,
+    TURNTABLE_RATIO,
     ObjectRig,
     condition_camera,
     denoised_cameras,
@@ -37,6 +38,7 @@ __all__ = [
     "SCENE",
     "SMOOTHED_DILATION",
     "FOREGROUND_RATIO",
+    "TURNTABLE_RATIO",
     "Cameras",
     "Gaussians",
     "ObjectRig",

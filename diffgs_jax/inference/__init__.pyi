@@ -1,5 +1,5 @@
 from .compile_cache import use_compile_cache
-from .conditions import PosedImages, read_posed_images, show_image
+from .conditions import PosedImages, read_posed_images
 from .elevations import BUNDLED_ESTIMATOR, ElevationEstimator, estimate_elevation, load_estimator
 from .guidance import guidance_factors
 from .hub import HUB_PREFIX, checkpoint_folder
@@ -8,6 +8,7 @@ from .model_card import model_card
 from .options import InputOptions, SamplingOptions
 from .pipeline import ImageSource, Pipeline
 from .result import Result, Trajectory
+from .unposed import show_image, show_turntable
 
 __all__ = [
     "HUB_PREFIX",
@@ -29,5 +30,6 @@ __all__ = [
     "load_estimator",
     "read_posed_images",
     "show_image",
+    "show_turntable",
     "use_compile_cache",
 ]

@@ -13,13 +13,11 @@ from diffgs_jax.data.images import composite, decode_premultiplied
 from diffgs_jax.data.record_views import decode_views
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import checked_path
-from diffgs_jax.geometry import Cameras, Similarity, condition_camera, similarity_between, turn_to_azimuth_zero
+from diffgs_jax.geometry import Cameras, Similarity, similarity_between, turn_to_azimuth_zero
 from diffgs_jax.inference.camera_checks import check_around
-from diffgs_jax.inference.checks import check_elevation
-from diffgs_jax.inference.elevations import estimate_elevation, load_estimator
 from diffgs_jax.inference.options import InputOptions
 from diffgs_jax.inference.rectification import at_size, rectified
-from diffgs_jax.interop import isolate_object, load_framed
+from diffgs_jax.interop import isolate_object
 from diffgs_jax.models import family
 
 
@@ -41,48 +39,6 @@ class PosedImages(NamedTuple):
         """How high above the object's horizon the first camera is, degrees, to two decimals."""
         position = np.asarray(self.cameras.camera_to_world, np.float64)[0, :3, 3]
         return round(float(np.degrees(np.arcsin(position[2] / np.linalg.norm(position)))), 2)
-
-
-def show_image(
-    source: str | os.PathLike[str] | np.ndarray,
-    config: TrainConfig,
-    inputs: InputOptions = InputOptions(),  # noqa: B008 (frozen)
-) -> PosedImages:
-    """Makes one condition view of an image without a pose.
-
-    Args:
-        source: path of an image, or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
-        config: of the model.
-        inputs: what is said of the image. A foreground ratio "model" means the image's own framing where nothing is
-            removed (`keep`).
-
-    Raises:
-        UserError: if the file is missing or an option is out of range.
-        DataError: if the image cannot be read or its object not isolated.
-    """
-    check_elevation(inputs)
-    ratio = inputs.foreground_ratio
-    if ratio == "model":
-        ratio = None if inputs.matting == "keep" else config.sampling.foreground_ratio
-
-    def framed(resolution: int, background: float, smallest_side: int) -> np.ndarray:
-        return load_framed(
-            source,
-            resolution=resolution,
-            foreground_ratio=ratio,
-            background=background,
-            smallest_side=smallest_side,
-            matting=inputs.matting,
-            matting_model=inputs.matting_model,
-        ).image
-
-    smallest = family(config.model).requirements(config.model).image_multiple
-    image = framed(config.data.resolution, background_of(config), smallest)
-    elevation = inputs.elevation
-    if elevation == "estimate":
-        estimator = load_estimator(inputs.elevation_model)
-        elevation = estimate_elevation(estimator, framed(estimator.resolution, 1.0, smallest))
-    return PosedImages(image[None], condition_camera(config.rig, elevation))
 
 
 def read_posed_images(

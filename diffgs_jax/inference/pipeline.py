@@ -2,9 +2,8 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -32,11 +31,12 @@ from diffgs_jax.geometry import (
 from diffgs_jax.inference.blob import blob_image
 from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.classifiers import load_classifier
-from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images, show_image
+from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images
 from diffgs_jax.inference.filtering import filtered, rendering_of
 from diffgs_jax.inference.guidance import guidance_factors, guidance_scales
 from diffgs_jax.inference.options import InputOptions, SamplingOptions, with_changes
 from diffgs_jax.inference.result import Result, Trajectory
+from diffgs_jax.inference.unposed import UnposedImage, show_image, show_turntable
 from diffgs_jax.models import (
     ChoosesSamplers,
     Classifier,
@@ -52,9 +52,10 @@ from diffgs_jax.models import (
 )
 from diffgs_jax.rasterizer import describe_backend
 
-ImageSource = str | os.PathLike[str] | np.ndarray | PosedImages
+ImageSource = UnposedImage | PosedImages | Sequence[UnposedImage | None]
 """Path of an image; pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1]; the path of a `transforms.json` that lists
-posed images (see `diffgs_jax.inference.conditions`); or a `PosedImages`."""
+posed images (see `diffgs_jax.inference.conditions`); a `PosedImages`; or a list of images of a turntable
+(`show_turntable`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,11 +188,16 @@ class Pipeline:
         if isinstance(image, PosedImages):
             check_posed(image, self.config)
             return image
+        if isinstance(image, Sequence) and not isinstance(image, str):
+            return show_turntable(image, self.config, inputs)
         if not isinstance(image, np.ndarray) and pathlib.Path(image).suffix.lower() == ".json":
             return read_posed_images(image, self.config, inputs)
         if self.requirements.condition_views[0] > 1:
             count = self.requirements.condition_views[0]
-            raise UserError(f"this model needs {count} posed pictures: give the transforms.json that lists them")
+            raise UserError(
+                f"this model needs {count} pictures: give the transforms.json that lists posed ones, or a folder of "
+                f"{count} taken at equal steps around the object"
+            )
         return show_image(image, self.config, inputs)
 
     def request(

@@ -4,7 +4,7 @@ from .converter import CONVERTED_SUFFIXES, check_converter, converted_suffix
 from .crops import Box, Sphere, check_cleaning
 from .depth_maps import depth_colors, normal_colors, normals_from_depth
 from .files import SPLAT_SUFFIXES, read_gaussians, write_gaussians
-from .framing import FramedImage, frame_object, load_framed
+from .framing import FramedImage, frame_object, frame_turntable, load_framed, load_isolated
 from .gltf_splats import holds_gltf_splats, read_gltf_splats, write_gltf_splats
 from .image_files import IMAGE_SUFFIXES, read_image
 from .image_grid import labelled_columns, square_grid, tile_images, to_bytes, write_image
@@ -55,7 +55,9 @@ __all__ = [
     "frame_object",
     "isolate_object",
     "labelled_columns",
+    "frame_turntable",
     "load_framed",
+    "load_isolated",
     "normal_colors",
     "normals_from_depth",
     "read_gaussians",

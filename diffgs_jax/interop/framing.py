@@ -5,6 +5,7 @@ compositing on a background B is `premultiplied + (1 − alpha)·B`.
 """
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.geometry import FOREGROUND_RATIO
+from diffgs_jax.geometry import FOREGROUND_RATIO, TURNTABLE_RATIO
 from diffgs_jax.interop.image_files import image_array, read_shrunk_image
 from diffgs_jax.interop.matting import FAINT, Matting, isolate_object
 
@@ -41,16 +42,42 @@ def load_framed(
     matting: Matting = "auto",
     matting_model: str | os.PathLike[str] | None = None,
 ) -> FramedImage:
-    """Reads a picture, isolates its object and frames it: `read_image`, `isolate_object`, `frame_object`.
+    """Reads a picture, isolates its object and frames it: `load_isolated`, `frame_object`.
 
     Args:
-        source: the path of a picture; or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
+        source: see `load_isolated`.
         resolution: side of the square result, pixels.
         foreground_ratio: see `frame_object`.
         background: grey level in [0, 1] to composite on.
+        smallest_side: see `load_isolated`.
+        matting: see `load_isolated`.
+        matting_model: see `load_isolated`.
+
+    Raises:
+        UserError: if the file is missing or cannot be read, or the matting is not to be had.
+        DataError: if it is not a picture, too small, empty, or its object cannot be told from its background.
+    """
+    premultiplied = load_isolated(source, smallest_side=smallest_side, matting=matting, matting_model=matting_model)
+    return frame_object(premultiplied, resolution=resolution, foreground_ratio=foreground_ratio, background=background)
+
+
+def load_isolated(
+    source: str | os.PathLike[str] | np.ndarray,
+    *,
+    smallest_side: int = 1,
+    matting: Matting = "auto",
+    matting_model: str | os.PathLike[str] | None = None,
+) -> Float[np.ndarray, "h w 4"]:
+    """Reads a picture and isolates its object: `read_image`, `isolate_object`.
+
+    Args:
+        source: the path of a picture; or pixels `[h, w, 3 or 4]`, uint8 or floats in [0, 1].
         smallest_side: pixels; a picture or an object smaller than this is refused. The model's patch.
         matting: who tells the object from its background; see `Matting`.
         matting_model: the ONNX file of "isnet", which "auto" falls back on.
+
+    Returns:
+        Colours times alpha, and alpha, in [0, 1].
 
     Raises:
         UserError: if the file is missing or cannot be read, or the matting is not to be had.
@@ -71,7 +98,40 @@ def load_framed(
     top, bottom, left, right = visible_bounds(premultiplied[..., 3])
     if shrink * max(bottom - top, right - left) < smallest_side:
         raise DataError(f"the object in {name} is {right - left}×{bottom - top} pixels, {too_small}")
-    return frame_object(premultiplied, resolution=resolution, foreground_ratio=foreground_ratio, background=background)
+    return premultiplied
+
+
+def frame_turntable(
+    pictures: Sequence[Float[np.ndarray, "_ _ 4"]],
+    *,
+    resolution: int,
+    foreground_ratio: float = TURNTABLE_RATIO,
+    background: float = 1.0,
+) -> list[FramedImage]:
+    """Frames pictures of one object from several sides as `frame_object` does, all by one scale.
+
+    Pictures are taken to be of one camera: where they differ in size, as shrunk copies.
+
+    Args:
+        pictures: colours times alpha, and alpha, in [0, 1].
+        resolution: side of the results, pixels.
+        foreground_ratio: the larger side of the largest silhouette over the side of the square, in (0, 1].
+        background: grey level in [0, 1] to composite on.
+
+    Raises:
+        UserError: if the ratio is outside (0, 1].
+    """
+    share = max(_larger_side(picture) / max(picture.shape[:2]) for picture in pictures)
+    return [
+        frame_object(
+            picture,
+            resolution=resolution,
+            foreground_ratio=foreground_ratio,
+            background=background,
+            object_side=share * max(picture.shape[:2]),
+        )
+        for picture in pictures
+    ]
 
 
 def frame_object(
@@ -80,6 +140,7 @@ def frame_object(
     resolution: int,
     foreground_ratio: float | None = FOREGROUND_RATIO,
     background: float = 1.0,
+    object_side: float | None = None,
 ) -> FramedImage:
     """Cuts out a square around the object, resizes it by averaging areas, and composites it.
 
@@ -92,6 +153,7 @@ def frame_object(
         foreground_ratio: the larger side of the object's bounding box over the side of the square, in (0, 1]; None
             keeps the picture's own framing (its middle, and its larger side as the square's).
         background: grey level in [0, 1] to composite on.
+        object_side: what counts as the larger side of the bounding box, pixels; by default this picture's.
 
     Raises:
         UserError: if the ratio is outside (0, 1].
@@ -104,7 +166,7 @@ def frame_object(
         if not 0 < foreground_ratio <= 1:
             raise UserError(f"the foreground ratio must be in (0, 1], not {foreground_ratio}")
         top, bottom, left, right = visible_bounds(premultiplied[..., 3])
-        side = max(bottom - top, right - left) / foreground_ratio
+        side = (object_side or max(bottom - top, right - left)) / foreground_ratio
     step = side / resolution
     rows = _resampling(premultiplied.shape[0], (top + bottom - side) / 2, step, resolution)
     columns = _resampling(premultiplied.shape[1], (left + right - side) / 2, step, resolution)
@@ -125,6 +187,11 @@ def visible_bounds(alpha: Float[np.ndarray, "h w"]) -> tuple[int, int, int, int]
     if not len(rows):
         raise ValueError("nothing is visible")
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _larger_side(picture: Float[np.ndarray, "h w 4"]) -> int:
+    top, bottom, left, right = visible_bounds(picture[..., 3])
+    return max(bottom - top, right - left)
 
 
 def _resampling(size: int, start: float, step: float, count: int) -> Float[np.ndarray, "count size"]:

@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from diffgs_jax.errors import DataError
 from diffgs_jax.geometry import Gaussians
-from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
+from diffgs_jax.inference import ImageSource, InputOptions, Pipeline, SamplingOptions
 from diffgs_jax.interop import render_turntable, write_contact_sheet, write_gaussians, write_video
 from diffgs_jax.meshing import extract_mesh, write_mesh
 from diffgs_jax.viewing.scene import viewer_page
@@ -76,7 +74,7 @@ class JobProgress(NamedTuple):
 
 def make_asset(
     pipeline: Pipeline,
-    image: pathlib.Path | np.ndarray,
+    image: ImageSource,
     options: AssetOptions,
     folder: pathlib.Path,
     report: Callable[[JobProgress], object],
@@ -85,7 +83,7 @@ def make_asset(
 
     Args:
         pipeline: the model.
-        image: of one object.
+        image: of one object, or several.
         options: what the visitor chose.
         folder: an empty one for the files.
         report: told about progress; what it raises ends the work.
@@ -97,10 +95,12 @@ def make_asset(
     start = time.monotonic()
     report(JobProgress("Looking at the image"))
 
-    steps = pipeline.config.sampling.steps if options.sampling.steps is None else options.sampling.steps
+    steps, doing = 0, "Making the splat"
+    if pipeline.sampler_kinds:
+        steps, doing = options.sampling.steps or pipeline.config.sampling.steps, "Denoising"
 
     def on_step(done: int) -> None:
-        report(JobProgress("Denoising" if done else "Denoising (the first time takes longer)", done, steps))
+        report(JobProgress(doing if done else f"{doing} (the first time takes longer)", done, steps))
 
     result = pipeline(image, inputs=options.inputs, sampling=options.sampling, on_step=on_step)
     assert result.views is not None  # whoever makes Gaussians of an image makes views

@@ -22,9 +22,10 @@ from diffgs_jax.viewing.jobs import Abandoned, Done, Worker, follow
 from diffgs_jax.viewing.page_parts import (
     CSS,
     EMPTY,
-    INTRODUCTION,
     NAMES_SCRIPT,
+    SIDES,
     TITLE,
+    introduction,
     own_words,
     problem,
     progress_bar,
@@ -59,22 +60,13 @@ def build_page(
         examples: pictures to click.
         waiting: requests that may wait; more are refused.
     """
-    named = json.dumps([path.stem.replace("_", " ") for path in examples])
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.Markdown(INTRODUCTION)
+        gr.Markdown(introduction(several=_is_several(pipeline)))
         with gr.Row(equal_height=False, elem_id="layout"):
             with gr.Column(elem_id="ask"):
-                picture = gr.Image(
-                    label="Picture",
-                    type="filepath",
-                    image_mode=None,
-                    sources=["upload", "clipboard"],
-                    height=290,
-                    elem_id="picture",
-                )
-                picture.preprocess = _untouched
-                if examples:
-                    gr.Examples([*map(str, examples)], picture, label="Or click one of these", elem_id="examples")
+                pictures = _pictures(pipeline)
+                if examples and len(pictures) == 1:
+                    gr.Examples([*map(str, examples)], pictures, label="Or click one of these", elem_id="examples")
                 button = gr.Button("Make it 3D", variant="primary", size="lg", elem_id="make")
                 cancel = gr.Button("Cancel", size="sm", visible=False)
                 status = gr.HTML(min_height=44)
@@ -115,10 +107,30 @@ def build_page(
         waits = [gr.update(interactive=False, value="Making it …"), gr.update(visible=True)]
         ready = [gr.update(interactive=True, value="Make it 3D"), gr.update(visible=False)]
         start = button.click(lambda: waits, None, [button, cancel], queue=False, api_visibility="private")
-        # Generator functions to whoever asks, also where type checks are wrapped around ours
+        count = len(pictures)
+
+        def answers(*given: Any, whole: bool = False) -> Generator[tuple[Any, ...], None, None]:
+            return _made(pipeline, worker, folder, given[:count], given[count:], whole=whole)
+
+        # Lambdas with a yield are generator functions to whoever asks, also where type checks are wrapped around ours
+        by_program = (
+            (
+                lambda front, right, back, left, seed, steps, sampler, elevation, guidance, mesh: (
+                    yield from answers(
+                        front, right, back, left, seed, steps, sampler, elevation, guidance, mesh, whole=True
+                    )
+                )
+            )
+            if count > 1
+            else (
+                lambda picture, seed, steps, sampler, elevation, guidance, mesh: (
+                    yield from answers(picture, seed, steps, sampler, elevation, guidance, mesh, whole=True)
+                )
+            )
+        )
         making = start.then(
-            lambda picture, *chosen: (yield from _made(pipeline, worker, folder, picture, chosen)),
-            [picture, *settings],
+            lambda *given: (yield from answers(*given)),
+            [*pictures, *settings],
             shown,
             show_progress="hidden",
             api_visibility="private",
@@ -126,12 +138,8 @@ def build_page(
         )
         # Programs get all outputs at the end; the page would draw the splat anew while it is being turned
         gr.Button(visible=False).click(
-            lambda picture, seed, steps, sampler, elevation, guidance, mesh: (
-                yield from _made(
-                    pipeline, worker, folder, picture, (seed, steps, sampler, elevation, guidance, mesh), whole=True
-                )
-            ),
-            [picture, *settings],
+            by_program,
+            [*pictures, *settings],
             shown,
             api_name="make",
             concurrency_id="make",
@@ -146,9 +154,41 @@ def build_page(
             queue=False,
             api_visibility="private",
         )
-        page.load(None, js=NAMES_SCRIPT % named)
+        names = [[path.stem.replace("_", " ") for path in examples], [picture.label for picture in pictures]]
+        page.load(None, js=NAMES_SCRIPT % json.dumps(names))
     page.queue(max_size=waiting, default_concurrency_limit=1)
     return page
+
+
+def _is_several(pipeline: Pipeline) -> bool:
+    return pipeline.requirements.condition_views[0] > 1
+
+
+def _pictures(pipeline: Pipeline) -> list[Any]:
+    """Returns the field for the picture, or those for pictures from four sides, counterclockwise from the front."""
+    if not _is_several(pipeline):
+        return [_picture("Picture", 290, "picture")]
+    with gr.Row():
+        front, right = (_picture(SIDES[number], 150, f"picture{number}") for number in (0, 1))
+    with gr.Row():
+        back, left = (_picture(SIDES[number], 150, f"picture{number}") for number in (2, 3))
+    return [front, right, back, left]
+
+
+def _picture(label: str, height: int, name: str) -> Any:
+    sources: Any = ["upload", "clipboard"]
+    field = gr.Image(
+        label=label,
+        type="filepath",
+        image_mode=None,
+        sources=sources,
+        height=height,
+        min_width=120,
+        elem_id=name,
+        elem_classes="picture",
+    )
+    field.preprocess = _untouched
+    return field
 
 
 def _settings(pipeline: Pipeline) -> list[Any]:
@@ -196,7 +236,7 @@ def _made(
     pipeline: Pipeline,
     worker: Worker,
     folder: pathlib.Path,
-    picture: str | None,
+    pictures: Sequence[str | None],
     chosen: Choices,
     *,
     whole: bool = False,
@@ -207,7 +247,7 @@ def _made(
         pipeline: the model.
         worker: does the job.
         folder: for its files.
-        picture: the path of an upload.
+        pictures: the paths of uploads: one, or those from four sides.
         chosen: the settings.
         whole: repeat everything at the end.
 
@@ -215,17 +255,27 @@ def _made(
         gr.Error: in one line, if the visitor's picture or settings are not usable.
     """
     try:
-        yield from _job(pipeline, worker, folder, picture, chosen, whole)
+        yield from _job(pipeline, worker, folder, pictures, chosen, whole)
     except gr.Error as error:  # told in its place as well, where a screen reader finds it
         yield (problem(html.unescape(str(error.message))), *[gr.skip()] * 5)
         raise
 
 
 def _job(
-    pipeline: Pipeline, worker: Worker, folder: pathlib.Path, picture: str | None, chosen: Choices, whole: bool
+    pipeline: Pipeline,
+    worker: Worker,
+    folder: pathlib.Path,
+    pictures: Sequence[str | None],
+    chosen: Choices,
+    whole: bool,
 ) -> Generator[tuple[Any, ...], None, None]:
-    if picture is None:
-        raise gr.Error("Choose a picture first: drop one, or click an example.", print_exception=False)
+    least, is_several = pipeline.requirements.condition_views[0], len(pictures) > 1
+    given = [path for path in pictures if path is not None]
+    if pictures[0] is None or len(given) < least:
+        wanted = "Choose a picture first: drop one, or click an example."
+        if is_several:
+            wanted = "Choose the pictures first: this model needs all four."
+        raise gr.Error(wanted, print_exception=False)
     seed, steps, sampler, elevation, guidance, mesh = chosen
     if pipeline.sampler_kinds:
         seed, steps = _whole(seed, "seed"), _whole(steps, "number of steps")
@@ -236,11 +286,11 @@ def _job(
         SamplingOptions(steps=steps, sampler=sampler, guidance=(float(guidance),), seed=seed),
         mesh,
     )
-    path = pathlib.Path(picture)
+    source = [path and pathlib.Path(path) for path in pictures] if is_several else pathlib.Path(pictures[0])
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
 
         def job(report: Callable[[JobProgress], None]) -> Asset:
-            return make_asset(pipeline, path, options, pathlib.Path(place), report)
+            return make_asset(pipeline, source, options, pathlib.Path(place), report)
 
         known: Asset | None = None
         try:
@@ -255,7 +305,10 @@ def _job(
         except (Abandoned, CancelledError) as error:
             raise gr.Error("The server is being closed.", print_exception=False) from error
         except (UserError, DataError) as error:
-            told = own_words(type(error)(str(error).replace(picture, path.name)))
+            message = str(error)
+            for path in given:
+                message = message.replace(path, pathlib.Path(path).name)
+            told = own_words(type(error)(message))
             raise gr.Error(html.escape(told), duration=None, print_exception=False) from error
 
 

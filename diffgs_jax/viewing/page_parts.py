@@ -7,9 +7,8 @@ from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.viewing.assets import Asset, JobProgress
 
 TITLE = "Picture to 3D"
-INTRODUCTION = """# Picture to 3D
-Give it a picture of **one object**, cut out or in front of a plain background. A diffusion model imagines the other
-sides and hands you a 3D Gaussian splat to turn and to keep."""
+SIDES = ("Front", "From the right", "Back", "From the left")
+"""What the fields for four pictures are called, in steps of a quarter turn counterclockwise as seen from above."""
 EMPTY = '<div class="stage empty"><p>Your object will appear here.<br>Drag to turn it, scroll to come closer.</p></div>'
 ACCENT = "#0f766e"  # white on it reads well (5.5 : 1)
 
@@ -49,7 +48,7 @@ footer button, footer a, footer div {{ color: #4b5563 !important; }}
 # Gradio gives a picture that can be clicked no name, and some of its own buttons and files none either.
 NAMES_SCRIPT = """
 (() => {
-  const examples = %s;
+  const [examples, pictures] = %s;
   const set = (selector, attribute, text) => document.querySelectorAll(selector).forEach((element, index) => {
     const value = typeof text === 'function' ? text(index) : text;
     if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
@@ -57,7 +56,7 @@ NAMES_SCRIPT = """
   const look = () => {
     set('#examples button.gallery-item', 'aria-label', (index) => 'Example: ' + examples[index]);
     set('#examples img', 'alt', '');
-    set('#picture input[type=file]', 'aria-label', 'Picture to upload');
+    set('.picture input[type=file]', 'aria-label', (index) => pictures[index] + ' to upload');
     set('#film video', 'aria-label', 'One turn of the object');
     set('#views img', 'alt', 'What the model saw, and what it predicted');
   };
@@ -66,7 +65,23 @@ NAMES_SCRIPT = """
   look();
 })
 """
-"""To be filled with the names of the examples, as JSON."""
+"""To be filled with the names of the examples and of the fields for pictures, as JSON."""
+
+
+def introduction(*, several: bool) -> str:
+    """Returns what the page says first.
+
+    Args:
+        several: the model is shown pictures from several sides.
+    """
+    if not several:
+        return f"""# {TITLE}
+Give it a picture of **one object**, cut out or in front of a plain background. A diffusion model imagines the other
+sides and hands you a 3D Gaussian splat to turn and to keep."""
+    return f"""# {TITLE}
+Give it **four pictures of one object**, taken from one height and distance, a quarter turn apart, cut out or in front
+of a plain background. *From the right* is what you see after walking a quarter turn to the right of the front. You get
+a 3D Gaussian splat to turn and to keep."""
 
 
 def own_words(error: UserError | DataError) -> str:

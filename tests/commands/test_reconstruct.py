@@ -180,5 +180,39 @@ def test_bad_input_is_told_in_a_line(pipeline, views, tmp_path):
     assert "from one place" in refused("equal", DataError, (images, alphas, twice), (0, 1, 2, 3), object_frame=True)
     with pytest.raises(UserError, match=r"must be \[n, 32, 32, 3\]"):
         pipeline(PosedImages(np.zeros((4, SIDE, SIDE + 8, 3), np.float32), orbit(np.arange(4) * 90.0)))
-    with pytest.raises(UserError, match="this model needs 4 posed pictures"):
+    with pytest.raises(UserError, match="this model needs 4 pictures: give the transforms.json"):
         pipeline(np.zeros((SIDE, SIDE, 4), np.uint8))
+
+
+def test_a_turntable_without_poses(checkpoint, pipeline, tmp_path, capsys):
+    images, alphas, cameras = pictures(orbit(np.arange(4) * 90.0, elevation_degrees=20.0))
+    covered = np.concatenate([images, alphas[..., None]], axis=-1)
+    # The second as if it had been scaled down by half, which says nothing of the object's size
+    sources = [picture if number != 1 else picture[::2, ::2] for number, picture in enumerate(covered)]
+    shown = pipeline.prepare(sources)
+    expected = orbit(np.arange(4) * 90.0, elevation_degrees=20.0, distance=2.7, fov_degrees=50.0)
+    np.testing.assert_allclose(shown.cameras.camera_to_world, expected.camera_to_world, atol=1e-6)
+
+    def sides(pictures):
+        seen = [np.argwhere(np.abs(picture[..., :3] - 1).max(-1) > 0.02) for picture in pictures]
+        return np.asarray(
+            [(np.ptp(found, axis=0).max() + 1) / len(one) for found, one in zip(seen, pictures, strict=True)]
+        )
+
+    framed = sides(shown.images)
+    assert framed.max() == pytest.approx(0.77, abs=1.5 / SIDE)
+    np.testing.assert_allclose(framed, sides(images) * framed.max() / sides(images).max(), atol=2 / SIDE)
+
+    folder = tmp_path / "turn"
+    folder.mkdir()
+    for number, picture in enumerate(covered):
+        Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(folder / f"{number}.png")
+    fast = ["--frames", "0", "--checkpoint", str(checkpoint)]
+    main(["--image", str(folder), "--one-object", "--out", str(tmp_path / "out"), *fast])
+    main(["--repeat", str(tmp_path / "out" / "sample.json"), "--out", str(tmp_path / "again")])
+    assert (tmp_path / "again" / "gaussians.ply").read_bytes() == (tmp_path / "out" / "gaussians.ply").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(UserError, match="3 posed images are given; this model is shown 4"):
+        pipeline([*sources[:3], None])
+    with pytest.raises(UserError, match="the front, is missing"):
+        pipeline([None, *sources[:3]])

@@ -42,8 +42,9 @@ class FakePipeline(Pipeline):
 
     def __call__(self, image, *, inputs, sampling, on_step=None):
         seed, steps = sampling.seed, sampling.steps or 2
-        if not isinstance(image, np.ndarray):
-            load_framed(image, resolution=32)
+        for source in image if isinstance(image, list) else [image]:
+            if not isinstance(source, np.ndarray):
+                load_framed(source, resolution=32)
         self.calls.append((inputs, sampling))
         pause = self.seconds / steps
         for step in range(steps + 1):

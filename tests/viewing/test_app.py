@@ -1,6 +1,7 @@
 """The web page without a browser: requests as gradio's own client and plain HTTP send them."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -158,6 +159,24 @@ def test_settings_are_those_that_change_something(fake_pipeline, no_rendering, m
         seen = {part["label"]: part["visible"] for part in parts if "label" in part}
         assert [seen[label] for label in ("Seed", "Denoising steps", "Sampler")] == [False] * 3
         assert seen["Elevation"] and seen["Make a mesh, too"]
+
+
+def test_a_model_of_four_pictures_has_four_fields(fake_pipeline, no_rendering, monkeypatch, picture, tmp_path):
+    needs = dataclasses.replace(fake_pipeline.requirements, condition_views=(4, 4))
+    monkeypatch.setitem(fake_pipeline.__dict__, "requirements", needs)
+    with served(fake_pipeline, AppOptions(port=0), warm=False) as page:
+        client = gradio_client.Client(page.local_url, verbose=False, download_files=str(tmp_path / "downloads"))
+        given = [gradio_client.handle_file(str(picture))] * 4
+        told, *_ = client.predict(*given, **SETTINGS, api_name="/make")
+        assert "200 Gaussians" in told
+        with pytest.raises(AppError, match="this model needs all four"):
+            client.predict(*given[:3], None, **SETTINGS, api_name="/make")
+        (tmp_path / "text.png").write_bytes(b"this is not a picture")
+        with pytest.raises(AppError, match="text.png is"):
+            client.predict(
+                *given[:3], gradio_client.handle_file(str(tmp_path / "text.png")), **SETTINGS, api_name="/make"
+            )
+        client.close()
 
 
 def test_errors_are_in_the_pages_own_words(client, tmp_path):

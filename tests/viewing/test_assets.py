@@ -39,7 +39,7 @@ def test_all_files_hold_the_same_object(fake_pipeline, picture, tmp_path):
     counted = [(progress.done, progress.total) for progress in told if progress.doing == "Denoising"]
     assert counted == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [progress.done for progress in told if progress.doing == "Filming a turn"] == [0, 8]
-    assert told[-2].doing == "Making a mesh" and told[-2].done == told[-2].total == 8
+    assert told[-1].doing == "Making a mesh" and told[-1].done == told[-1].total == 8
 
 
 def test_what_the_listener_raises_ends_the_work(fake_pipeline, picture, tmp_path):
