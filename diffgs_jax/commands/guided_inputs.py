@@ -214,11 +214,12 @@ def _prior(
 
 def _shown(images: PosedImages, background: float) -> tuple[Views, float]:
     """Returns images as a model is shown them, in a world where the first has azimuth 0, and the azimuth it had."""
-    pixels, _ = composite(np.asarray(images.pixels), background)
+    pixels, alphas = composite(np.asarray(images.pixels), background)
     poses = np.asarray(images.cameras.camera_to_world)
     front = float(np.degrees(azimuth_of(poses[0])))
     cameras = Cameras(turn_to_azimuth_zero(poses, poses[0])[None], np.asarray(images.cameras.intrinsics)[None])
-    return Views(pixels[None], cameras, np.ones((1, len(pixels)), bool), np.full(1, OBJECT, np.int32)), front
+    given = np.ones((1, len(pixels)), bool)
+    return Views(pixels[None], cameras, given, np.full(1, OBJECT, np.int32), alphas[None]), front
 
 
 def _asked(options: GuidedOptions, needs: Requirements, name: str) -> tuple[tuple[Asked, ...], Text | None]:

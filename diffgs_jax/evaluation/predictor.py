@@ -142,9 +142,10 @@ def _with_further(request: Request, cases: Cases) -> Request:
     if cases.further_images is None:
         return request
     given = request.condition
-    assert given is not None and cases.further_cameras is not None
+    assert given is not None and cases.further_cameras is not None and cases.further_alphas is not None
     images = np.concatenate([given.images, cases.further_images], axis=1)
+    alphas = np.concatenate([cases.condition_alphas[:, None], cases.further_alphas], axis=1)
     pairs = zip(given.cameras, cases.further_cameras, strict=True)
     cameras = Cameras(*(np.concatenate([np.asarray(a), np.asarray(b)], axis=1) for a, b in pairs))
-    views = Views(images, cameras, np.ones(images.shape[:2], bool), given.domain)
+    views = Views(images, cameras, np.ones(images.shape[:2], bool), given.domain, alphas)
     return dataclasses.replace(request, condition=views)

@@ -28,11 +28,13 @@ class PosedImages(NamedTuple):
         images: `[n, s, s, 3]` in [0, 1], on the model's background.
         cameras: `[n]`, in the object frame; the first one has azimuth 0.
         given: the similarity to that frame from the one that the cameras were given in; None where there is no other.
+        alphas: `[n, s, s]` the object's coverage in [0, 1]; None where it is not known, which only some models mind.
     """
 
     images: Float[np.ndarray, "n s s 3"]
     cameras: Cameras
     given: Similarity | None = None
+    alphas: Float[np.ndarray, "n s s"] | None = None
 
     @property
     def elevation(self) -> float:
@@ -82,7 +84,7 @@ def read_posed_images(
     record = next(read_transforms(path, options, domain="object", cut_out=cut_out))
     least, most = requirements.condition_views
     chosen = _choose_views(path, record, least, most)
-    images, cameras = _shown(record, chosen, config, upright=requirements.upright)
+    images, alphas, cameras = _shown(record, chosen, config, upright=requirements.upright)
     poses = np.asarray(cameras.camera_to_world)
     shown = Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics))
     published = np.stack([photograph.camera_to_world for photograph in read_frames(path)])
@@ -93,7 +95,7 @@ def read_posed_images(
         given = similarity_between(
             Cameras(published, np.asarray(record.cameras.intrinsics)), record.cameras._replace(camera_to_world=turned)
         )
-    return PosedImages(images, shown, given)
+    return PosedImages(images, shown, given, alphas)
 
 
 def check_posed(given: PosedImages, config: TrainConfig) -> None:
@@ -137,17 +139,18 @@ def _choose_views(path: pathlib.Path, record: Record, least: int, most: int) -> 
 
 def _shown(
     record: Record, chosen: list[int], config: TrainConfig, *, upright: bool
-) -> tuple[Float[np.ndarray, "n s s 3"], Cameras]:
-    """Returns views of a record as the model is shown them: its size, its background, maybe rectified."""
+) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n s s"], Cameras]:
+    """Returns images, coverage and cameras of a record's views as the model is shown them, maybe rectified."""
     cameras = Cameras(*(np.asarray(leaf)[chosen] for leaf in record.cameras))
     side, background = config.data.resolution, background_of(config)
     if not upright:
-        images, _ = composite(decode_views(record, side, chosen), background)
-        return images, cameras
+        images, alphas = composite(decode_views(record, side, chosen), background)
+        return images, alphas, cameras
     views = [
         rectified(decode_premultiplied(record.images[view]), Cameras(*(leaf[place] for leaf in cameras)))
         for place, view in enumerate(chosen)
     ]
     pictures = np.stack([at_size(picture, side) for picture, _ in views])
     upright_cameras = Cameras(*(np.stack(leaves) for leaves in zip(*(camera for _, camera in views), strict=True)))
-    return pictures[..., :3] + (1 - pictures[..., 3:]) * np.float32(background), upright_cameras
+    composited = pictures[..., :3] + (1 - pictures[..., 3:]) * np.float32(background)
+    return composited, pictures[..., 3], upright_cameras

@@ -212,7 +212,8 @@ class Pipeline:
         condition = None
         if given is not None:
             images = np.broadcast_to(given.images, (count, *given.images.shape))
-            condition = Views(images, repeated(given.cameras), np.ones(images.shape[:2], bool), domain)
+            alphas = None if given.alphas is None else np.broadcast_to(given.alphas, images.shape[:-1])
+            condition = Views(images, repeated(given.cameras), np.ones(images.shape[:2], bool), domain, alphas)
         cameras = None
         if self.requirements.cameras:
             rig = self._rig(sampling.views, has_image=given is not None)

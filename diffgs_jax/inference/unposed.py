@@ -42,10 +42,11 @@ def show_image(
     if ratio == "model":
         ratio = None if inputs.matting == "keep" else config.sampling.foreground_ratio
     picture = _isolated(source, config, inputs)
-    image = frame_object(
+    framed = frame_object(
         picture, resolution=config.data.resolution, foreground_ratio=ratio, background=background_of(config)
-    ).image
-    return PosedImages(image[None], condition_camera(config.rig, _elevation(picture, inputs, ratio)))
+    )
+    camera = condition_camera(config.rig, _elevation(picture, inputs, ratio))
+    return PosedImages(framed.image[None], camera, alphas=framed.alpha[None])
 
 
 def show_turntable(
@@ -88,7 +89,8 @@ def show_turntable(
         framed = frame_turntable(pictures, resolution=side, foreground_ratio=ratio, background=background)
     azimuths = [360 * number / len(sources) for number, _ in given]
     cameras = condition_camera(config.rig, _elevation(pictures[0], inputs, ratio), azimuths)
-    shown = PosedImages(np.stack([one.image for one in framed]), cameras)
+    images, alphas = np.stack([one.image for one in framed]), np.stack([one.alpha for one in framed])
+    shown = PosedImages(images, cameras, alphas=alphas)
     check_posed(shown, config)
     return shown
 

@@ -293,8 +293,13 @@ def request_of(batch: Batch) -> Request:
         return Cameras(*(take(leaf, part) for leaf in inputs.cameras))
 
     given = slice(0, count)
+    maps = {name: getattr(inputs, name) for name in ("alphas", "depths", "normals")}
     condition = Views(
-        take(inputs.images, given), cameras(given), take(inputs.is_condition, given), jax.numpy.asarray(inputs.domain)
+        take(inputs.images, given),
+        cameras(given),
+        take(inputs.is_condition, given),
+        jax.numpy.asarray(inputs.domain),
+        **{name: None if values is None else take(values, given) for name, values in maps.items()},
     )
     return Request(
         resolution=inputs.images.shape[2],

@@ -21,7 +21,10 @@ from diffgs_jax.geometry.spherical_harmonics import BAND_0
 GRID_CHANNELS = 12
 """Numbers of a Gaussian."""
 
-_RGB, _SCALE, _ROTATION, _OPACITY, _DEPTH = slice(0, 3), slice(3, 6), slice(6, 10), 10, 11
+DEPTH_CHANNEL = 11
+"""Which of them says how far along its ray it lies."""
+
+_RGB, _SCALE, _ROTATION, _OPACITY = slice(0, 3), slice(3, 6), slice(6, 10), 10
 
 PluckerRule = Literal[
     "official",  # x = j / (w − 1) + 1/2 − cx: half an image off, as the published code has it and its weights want it
@@ -63,7 +66,7 @@ def grid_to_gaussians(
     u = grid * 0.5 + 0.5
     opacities = jnp.where(u[..., _OPACITY] > config.opacity_threshold, u[..., _OPACITY], 0.0)
     scales = config.smallest_scale * u[..., _SCALE] + config.largest_scale * (1.0 - u[..., _SCALE])
-    means = unproject_pixels(grid[..., _DEPTH] + _distances(cameras), cameras, config.places)
+    means = unproject_pixels(grid[..., DEPTH_CHANNEL] + _distances(cameras), cameras, config.places)
     return Gaussians(
         means=means.reshape(*batch, -1, 3),
         rotations=grid[..., _ROTATION].reshape(*batch, -1, 4),

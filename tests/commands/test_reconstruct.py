@@ -27,7 +27,9 @@ SIDE = 32
 SETTINGS = tuple(RenderSettings().arguments())
 TINY = TrainConfig(
     model=GSReconConfig(
-        network=ReconstructorConfig(width=16, layers=1, heads=1, hidden=16, stride=2, color_skip=True),
+        network=ReconstructorConfig(
+            width=16, layers=1, heads=1, hidden=16, stride=2, maps=("silhouettes",), color_skip=True, hull_skip=True
+        ),
         grid=SplatGridConfig(smallest_scale=0.01, largest_scale=0.2, places="centers"),
         losses=ReconstructionLossConfig(perceptual=0.0),
     ),
@@ -180,6 +182,8 @@ def test_bad_input_is_told_in_a_line(pipeline, views, tmp_path):
     assert "from one place" in refused("equal", DataError, (images, alphas, twice), (0, 1, 2, 3), object_frame=True)
     with pytest.raises(UserError, match=r"must be \[n, 32, 32, 3\]"):
         pipeline(PosedImages(np.zeros((4, SIDE, SIDE + 8, 3), np.float32), orbit(np.arange(4) * 90.0)))
+    with pytest.raises(UserError, match="shown silhouettes beside pictures, and these views have none"):
+        pipeline(PosedImages(np.zeros((4, SIDE, SIDE, 3), np.float32), orbit(np.arange(4) * 90.0)))
     with pytest.raises(UserError, match="this model needs 4 pictures: give the transforms.json"):
         pipeline(np.zeros((SIDE, SIDE, 4), np.uint8))
 

@@ -10,6 +10,7 @@ InputMap = Literal[
     "normals",  # of the surface, in the world's axes
     "coordinates",  # where in the world the surface is
     "metallic_roughness",  # of its material
+    "silhouettes",  # coverage, and where a pixel's ray enters and leaves the visual hull of all views; not published
 ]
 """What the network may be shown of a view beside its colours and rays."""
 
@@ -37,6 +38,10 @@ class ReconstructorConfig:
     color_skip: bool = False
     """A Gaussian starts from the colour of its pixel, and the network says what to add to its logit. The published
     network has to remember colours through all blocks."""
+    hull_skip: bool = False
+    """A Gaussian starts where its pixel's ray enters the visual hull, as opaque as its pixel is covered, and the
+    network says what to add; `maps` must have silhouettes. Not published. Networks too small to find out depth by
+    themselves start from a rough shape instead of a plane."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that the blocks compute in. Parameters, norms, softmax and Gaussians are float32."""
     attention: Literal["xla", "cudnn"] = "xla"
@@ -83,6 +88,9 @@ class ReconstructionLossConfig:
     all. Over several devices each step's draw is gathered: leave it at 0."""
     perceptual_warmup: tuple[int, int] = (0, 0)
     """Optimizer steps from and to which the weight of LPIPS rises from 0 in a straight line."""
+    depth: float = 0.0
+    """Weight of the absolute error of the grid's depth where that of the input views is known, which no rendering is
+    needed for; not published."""
     coordinates: float = 0.0
     """Weight of the squared error of the coordinates that are seen, white where nothing is."""
     normals: float = 0.0

@@ -86,7 +86,7 @@ def requirements(config: GSReconConfig) -> Requirements:
     """Returns what the family needs of data and requests."""
     shown, losses = config.network.maps, config.losses
     maps: list[MapName] = []
-    if "coordinates" in shown or losses.coordinates:
+    if "coordinates" in shown or losses.coordinates or losses.depth:
         maps.append("depth")
     if "normals" in shown or losses.normals:
         maps.append("normals")

@@ -9,6 +9,7 @@ from diffgs_jax.geometry import Cameras, Gaussians, Similarity, Views, inverse_s
 from diffgs_jax.models.bundles import Params
 from diffgs_jax.models.gsrecon.config import GSReconConfig
 from diffgs_jax.models.gsrecon.frame import model_cameras, to_model_frame
+from diffgs_jax.models.gsrecon.hull import hull_depths
 from diffgs_jax.models.gsrecon.network import apply_network
 from diffgs_jax.models.splat_grid import grid_to_gaussians, plucker_maps, unproject_pixels
 
@@ -85,8 +86,9 @@ def check_maps(config: GSReconConfig, views: Views) -> None:
         UserError: if a map is missing.
         DataError: if a depth lies farther than 1 before or behind the origin.
     """
+    known = {"normals": views.normals, "coordinates": views.depths, "silhouettes": views.alphas}
     for name in config.network.maps:
-        if {"normals": views.normals, "coordinates": views.depths}.get(name) is None:
+        if known.get(name) is None:
             raise UserError(f"this model is shown {name} beside pictures, and these views have none")
     if "coordinates" not in config.network.maps or views.depths is None:
         return
@@ -105,7 +107,10 @@ def check_maps(config: GSReconConfig, views: Views) -> None:
 def encoded_map(
     config: GSReconConfig, name: str, views: Views, cameras: Cameras, similarity: Similarity
 ) -> Float[Array, "b v h w 3"]:
-    """Returns a map of views as colours: normals n/2 + 1/2 or coordinates x/2 + 1/2 in the network's world, else white.
+    """Returns a map of views as colours.
+
+    Normals are n/2 + 1/2 and coordinates x/2 + 1/2 in the network's world, white where there are none; silhouettes are
+    the coverage and the depths d/2 + 1/2 at which a pixel's ray enters and leaves their hull.
 
     Args:
         config: of the model.
@@ -124,6 +129,9 @@ def encoded_map(
     elif name == "coordinates" and views.depths is not None:
         depth = jnp.asarray(views.depths) * jnp.asarray(similarity.scale)[:, None, None, None]
         values = unproject_pixels(depth, cameras, config.grid.places)
+    elif name == "silhouettes" and views.alphas is not None:
+        depths = hull_depths(views.alphas, cameras, config.grid.places)
+        return jnp.stack([jnp.asarray(views.alphas), *(one * 0.5 + 0.5 for one in depths)], axis=-1)
     else:
         raise UserError(f"this model is shown {name} beside pictures, and these views have none")
     return jnp.where(jnp.isnan(values), 1.0, values * 0.5 + 0.5)

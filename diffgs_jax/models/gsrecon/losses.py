@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
-from diffgs_jax.geometry import Cameras, Gaussians, Views
+from diffgs_jax.geometry import Cameras, Gaussians, Similarity, Views
 from diffgs_jax.models.bundles import Batch, Frozen, Metrics, Params
 from diffgs_jax.models.gsrecon.config import GSReconConfig, ReconstructionLossConfig
 from diffgs_jax.models.gsrecon.frame import model_cameras
 from diffgs_jax.models.gsrecon.inputs import encoded_map, gaussians_of_grids, grids_of_views
 from diffgs_jax.models.losses import lpips
-from diffgs_jax.models.splat_grid import PixelPlaces, unproject_pixels
+from diffgs_jax.models.splat_grid import DEPTH_CHANNEL, PixelPlaces, unproject_pixels
 from diffgs_jax.rasterizer import render_in_groups, render_surfaces
 
 _PICTURES = 0x70696373
@@ -89,7 +89,36 @@ def grid_loss(
         # A loss can live with the accelerator's fast convolutions, and they are most of this term's time.
         return jnp.mean(lpips(frozen["lpips"], *shown, precision="default"))
 
-    return compare(config.losses, rendered, truth, perceptual, step)
+    total, metrics = compare(config.losses, rendered, truth, perceptual, step)
+    if config.losses.depth and batch.inputs.depths is not None:
+        metrics["depth"] = depth_error(grids, batch.inputs.depths, similarity, batch.inputs.cameras)
+        total += config.losses.depth * metrics["depth"]
+        metrics["loss"] = total
+    return total, metrics
+
+
+def depth_error(
+    grids: Float[Array, "b v rows columns 12"],
+    depths: Float[Array | np.ndarray, "b v h w"],
+    similarity: Similarity,
+    cameras: Cameras,
+) -> Float[Array, ""]:
+    """Returns the mean distance between the depths of grids and true ones, where these are known, network's units.
+
+    Args:
+        grids: of views.
+        depths: z along the views' axes, in the frame of the request; NaN where it is not known.
+        similarity: from there to the network's world.
+        cameras: of the views, in the frame of the request.
+    """
+    stride = depths.shape[-1] // grids.shape[-2]
+    middle = slice(stride // 2, None, stride)
+    distances = jnp.linalg.norm(jnp.asarray(cameras.camera_to_world)[..., :3, 3], axis=-1)
+    scale = jnp.asarray(similarity.scale)[:, None, None, None]
+    true = (jnp.asarray(depths)[..., middle, middle] - distances[..., None, None]) * scale
+    is_known = ~jnp.isnan(true)
+    errors = jnp.where(is_known, jnp.abs(grids[..., DEPTH_CHANNEL] - jnp.where(is_known, true, 0.0)), 0.0)
+    return jnp.sum(errors) / jnp.maximum(jnp.sum(is_known), 1)
 
 
 def compare(

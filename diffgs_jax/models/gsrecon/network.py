@@ -20,14 +20,14 @@ from diffgs_jax.models.layers import LlamaTrunk, patchify, swiglu_width, unpatch
 HEADS = {"rgb": 3, "scale": 3, "rotation": 4, "opacity": 1, "depth": 1}
 """The heads in the order of a grid's channels, with how many each makes."""
 
-MAP_CHANNELS = {"normals": 3, "coordinates": 3, "metallic_roughness": 2}
+MAP_CHANNELS = {"normals": 3, "coordinates": 3, "metallic_roughness": 2, "silhouettes": 3}
 """Channels of the maps a view may show."""
 
 _EPSILON = 1e-5
 _OPACITY_OFFSET = -2.0
 _LEAST_NORM = 1e-12
 _LEAST_COLOR = 0.01
-"""Colours are kept so far from 0 and 1 before their logit is taken."""
+"""Colours, coverage and places are kept so far from 0 and 1 before their logit is taken."""
 
 
 class Reconstructor(nnx.Module):
@@ -122,6 +122,12 @@ def apply_network(
     raw = nnx.merge(_graphdef(config), params)(channels)
     if config.color_skip:
         raw["rgb"] = raw["rgb"] + _logit(_pooled(channels[..., :3], config.stride) / 2 + 0.5)
+    if config.hull_skip:
+        before = config.maps[: config.maps.index("silhouettes")]
+        first = 3 + sum(MAP_CHANNELS[name] for name in before)
+        coverage, entry = (_pooled(channels[..., first + i, None], config.stride) / 2 + 0.5 for i in (0, 1))
+        raw["opacity"] = raw["opacity"] + _logit(coverage) - _OPACITY_OFFSET
+        raw["depth"] = raw["depth"] + _logit(entry)
     rotation = raw["rotation"]
     # The norm's slope is infinite at zero, where nothing but a dead network is.
     length = jnp.sqrt(jnp.maximum(jnp.sum(rotation**2, axis=-1, keepdims=True), _LEAST_NORM**2))
@@ -162,6 +168,7 @@ def check_network(config: ReconstructorConfig) -> None:
         f"stride = {config.stride} does not divide patch_size = {config.patch_size}": config.patch_size % config.stride,
         f"layers = {config.layers} is less than 1": config.layers < 1,
         "maps names one twice": len(set(config.maps)) < len(config.maps),
+        "hull_skip needs silhouettes in maps": config.hull_skip and "silhouettes" not in config.maps,
         "attention = cudnn needs dtype = bfloat16": config.attention == "cudnn" and config.dtype != "bfloat16",
     }
     for problem, present in problems.items():
