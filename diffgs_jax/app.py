@@ -13,17 +13,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
-from diffgs_jax.inference import Pipeline, SamplingOptions, load
-from diffgs_jax.interop import check_turntable
-from diffgs_jax.viewing import address_of, find_port, jobs
-from diffgs_jax.viewing.assets import AssetOptions, JobProgress, make_asset
-from diffgs_jax.viewing.storage import limited_folder
+
+if TYPE_CHECKING:
+    from diffgs_jax.inference import Pipeline
+    from diffgs_jax.viewing.assets import JobProgress
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "assets"
 """Pictures that a clone of the repository has; an installed package goes without."""
@@ -60,8 +58,15 @@ def run(options: AppOptions) -> None:
         UserError: if an option is out of range, the port is taken, or a package is not installed.
         DataError: if the checkpoint cannot be read.
     """
-    pipeline = load(options.checkpoint)
-    with served(pipeline, options) as page:
+    with contextlib.ExitStack() as stack:
+        # What takes seconds to import comes after the options are known to be good
+        with progress_bar("loading the model"):
+            from diffgs_jax.inference import load
+            from diffgs_jax.viewing import address_of
+
+            pipeline = load(options.checkpoint)
+        with progress_bar("starting the page"):
+            page = stack.enter_context(served(pipeline, options))
         print(f"Picture to 3D at {address_of(options.host, page.server_port)} (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -69,7 +74,7 @@ def run(options: AppOptions) -> None:
 
 
 @contextlib.contextmanager
-def served(pipeline: Pipeline, options: AppOptions, *, warm: bool = True) -> Generator[Any, None, None]:
+def served(pipeline: "Pipeline", options: AppOptions, *, warm: bool = True) -> Generator[Any, None, None]:
     """Serves the page, from threads of its own, until the block ends; then removes all of its files.
 
     Args:
@@ -83,6 +88,10 @@ def served(pipeline: Pipeline, options: AppOptions, *, warm: bool = True) -> Gen
     Raises:
         UserError: see `run`.
     """
+    from diffgs_jax.interop import check_turntable
+    from diffgs_jax.viewing import find_port, jobs
+    from diffgs_jax.viewing.storage import limited_folder
+
     if options.waiting < 1 or options.max_upload < 1:
         raise UserError("--waiting and --max-upload must be at least 1")
     if options.max_files < 2 * options.max_upload:
@@ -137,8 +146,14 @@ def _import_page(cache: pathlib.Path) -> Any:
     return page
 
 
-def _warm_up(pipeline: Pipeline, folder: pathlib.Path, report: Callable[[JobProgress], object]) -> None:
+def _warm_up(pipeline: "Pipeline", folder: pathlib.Path, report: "Callable[[JobProgress], object]") -> None:
     """Makes something of nothing much, so that all programs are compiled when the first visitor comes."""
+    import numpy as np
+
+    from diffgs_jax.inference import SamplingOptions
+    from diffgs_jax.viewing import jobs
+    from diffgs_jax.viewing.assets import AssetOptions, make_asset
+
     disc = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.8
     pixels = np.stack([*[np.full(disc.shape, 128)] * 3, 255 * disc], axis=-1).astype(np.uint8)
     try:

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import tyro
 
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.datasets import SourceName
-from diffgs_jax.datasets.check import check_poses
 from diffgs_jax.errors import report_errors
 
 
@@ -37,7 +37,10 @@ def main(arguments: list[str] | None = None) -> None:
     """
     with report_errors():
         options = parse_options(Options, arguments, prog="python -m diffgs_jax.check", description=__doc__)
-        verdict = check_poses(options.path, options.source, most=options.records)
+        with progress_bar("comparing views"):
+            from diffgs_jax.datasets.check import check_poses  # seconds, which a misspelt option need not wait for
+
+            verdict = check_poses(options.path, options.source, most=options.records)
         print(f"{options.path}: {verdict.text}")
         if not verdict.makes_sense:
             raise SystemExit(1)

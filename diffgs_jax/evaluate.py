@@ -10,6 +10,7 @@ the published protocol. `--help` lists every option.
 import dataclasses
 import pathlib
 
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.commands.protocol_options import ProtocolOptions, check_at_least_one
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.diffusion import SamplerKind
@@ -63,14 +64,16 @@ def evaluate(options: EvaluateOptions) -> None:
     """
     # What takes seconds to import comes after the options are known to be good
     check_at_least_one(options, "batch_size", "drawn_objects", "mean_view_objects", "max_objects", "max_views")
-    from diffgs_jax.commands.image_scores import score_images
-    from diffgs_jax.commands.view_scores import ViewRows, score_checkpoint
-    from diffgs_jax.inference import SamplingOptions, load
+    with progress_bar("starting"):
+        from diffgs_jax.commands.image_scores import score_images
+        from diffgs_jax.commands.view_scores import ViewRows, score_checkpoint
+        from diffgs_jax.inference import SamplingOptions, load
 
     training_data = options.training_data or options.data
     sampling = SamplingOptions(steps=options.steps, sampler=options.sampler, seed=options.seed)
     with filled_folder(options.out) as folder:
-        pipeline = load(options.checkpoint, backend=options.backend)
+        with progress_bar("loading the model"):
+            pipeline = load(options.checkpoint, backend=options.backend)
         if pipeline.backend is not None:
             print(pipeline.backend, flush=True)
         if pipeline.requirements.makes == "images":

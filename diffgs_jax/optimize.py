@@ -13,6 +13,7 @@ same splat. `fit --help`, `refine --help` and `distil --help` list every option.
 import sys
 from typing import TYPE_CHECKING
 
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import UserError, report_errors
 
@@ -52,16 +53,18 @@ def run(options: "FitOptions") -> None:
         SystemExit: with code 75, after saving, if the run was asked to stop (SIGTERM).
     """
     # What takes seconds to import comes after the options are known to be good
-    from diffgs_jax.commands.fit_inputs import read_inputs
-    from diffgs_jax.commands.fit_outputs import score, write_outputs
-    from diffgs_jax.commands.fit_run import fit_resumably
-    from diffgs_jax.inference import use_compile_cache
+    with progress_bar("reading images"):
+        from diffgs_jax.commands.fit_inputs import read_inputs
+        from diffgs_jax.commands.fit_outputs import score, write_outputs
+        from diffgs_jax.commands.fit_run import fit_resumably
+        from diffgs_jax.inference import use_compile_cache
 
-    use_compile_cache()
-    inputs = read_inputs(options)
+        use_compile_cache()
+        inputs = read_inputs(options)
     done = fit_resumably(options, inputs)
-    scores = score(done.slots, inputs)
-    write_outputs(options, inputs, done, scores)
+    with progress_bar("scoring and writing"):
+        scores = score(done.slots, inputs)
+        write_outputs(options, inputs, done, scores)
     told = scores.get("held_out") or scores["fitted"]
     measure = "bbox_psnr" if "bbox_psnr" in told else "psnr"
     on = "held-out" if "held_out" in scores else "fitted"
@@ -78,10 +81,11 @@ def _guide(mode: str, words: list[str], prog: str) -> None:
 
     refining = mode == "refine"
     options = parse_options(RefineOptions if refining else DistilOptions, words, prog=prog).checked()
-    from diffgs_jax.commands.guided_run import distil, refine
-    from diffgs_jax.inference import use_compile_cache
+    with progress_bar("starting"):
+        from diffgs_jax.commands.guided_run import distil, refine
+        from diffgs_jax.inference import use_compile_cache
 
-    use_compile_cache()
+        use_compile_cache()
     done = refine(options) if isinstance(options, RefineOptions) else distil(options)
     scores = done.get("scores", {})
     measure = "bbox_psnr" if "bbox_psnr" in scores.get("after", {}).get("fitted", {}) else "psnr"

@@ -5,6 +5,7 @@ Killed at any moment and started again with the same command, it continues from 
 batches and the same random numbers as if nothing had happened. `--help` after `--config FILE` lists every setting.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -25,12 +26,13 @@ def main(arguments: list[str] | None = None) -> None:
         config = load_config(arguments[1], arguments[2:])
         from diffgs_jax.commands.progress import progress_bar
 
-        with progress_bar("starting"):
+        with contextlib.ExitStack() as starting:
+            starting.enter_context(progress_bar("starting"))
             from diffgs_jax.commands.training import train
             from diffgs_jax.inference import use_compile_cache
 
-        use_compile_cache()
-        train(config)
+            use_compile_cache()
+            train(config, on_start=starting.close)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from typing import Annotated
 
 import tyro
 
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.errors import report_errors
-from diffgs_jax.viewing import MeshFile, Up, address_of, read_viewable, viewer_server
+from diffgs_jax.viewing import Up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +45,16 @@ def run(options: ViewOptions) -> None:
         UserError: if the file is missing or of another kind, the port is taken, or viser is not installed.
         DataError: if the file cannot be read for what its suffix says.
     """
-    viewable = read_viewable(options.file)
-    up = options.up or ("y" if isinstance(viewable, MeshFile) else "z")
-    with viewer_server(viewable, host=options.host, port=options.port, up=up, title=options.file.name) as server:
+    with contextlib.ExitStack() as stack:
+        with progress_bar(f"reading {options.file.name}"):
+            # Seconds, which a misspelt option need not wait for
+            from diffgs_jax.viewing import MeshFile, address_of, read_viewable, viewer_server
+
+            viewable = read_viewable(options.file)
+            up = options.up or ("y" if isinstance(viewable, MeshFile) else "z")
+            server = stack.enter_context(
+                viewer_server(viewable, host=options.host, port=options.port, up=up, title=options.file.name)
+            )
         print(f"{options.file} at {address_of(options.host, server.get_port())} (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -82,7 +82,9 @@ def convert_records(arguments: Arguments) -> dict[str, str]:
     """Converts posed images; returns what was left out."""
     path = arguments.input
     if path is None or not path.exists():
-        raise UserError(f"there is no {path}; --in names the dataset's folder" if path else "--in is missing")
+        raise UserError(
+            f"there is no file or folder {path}; --in names the dataset's folder" if path else "--in is missing"
+        )
     source = recognise_source(path) if arguments.source == "auto" else arguments.source
     if source is None or source == "objaverse":
         raise UserError(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from diffgs_jax import evaluation
 from diffgs_jax.checkpoints import read_metadata
+from diffgs_jax.commands.progress import ticking
 from diffgs_jax.commands.protocol_options import ProtocolOptions
 from diffgs_jax.data import RecordStore, load_views, open_store
 from diffgs_jax.datasets import read_evaluation_index
@@ -92,7 +93,7 @@ def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline)
             if getattr(options, name) is not None:
                 raise UserError(f"{name} is for objects; of scenes, the index says which frames are used")
         index = read_evaluation_index(options.index)
-        with tqdm(desc=f"reading {options.split}", unit="scene") as bar:
+        with tqdm(desc=f"reading {options.split}", unit="scene") as bar, ticking(bar):
             return evaluation.load_scenes(
                 store,
                 index,
@@ -104,7 +105,7 @@ def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline)
                 on_scene=bar.update,
             )
     chosen = evaluation.spread(len(store), options.max_objects or len(store))
-    with tqdm(total=len(chosen), desc=f"reading {options.split}", unit="object") as bar:
+    with tqdm(total=len(chosen), desc=f"reading {options.split}", unit="object") as bar, ticking(bar):
         return evaluation.load_objects(
             store,
             data.resolution,

@@ -76,7 +76,7 @@ def read_record(path: pathlib.Path, name: str | None, size: int = 0) -> Record:
         DataError: if the record is damaged, or its poses cannot be right.
     """
     if not path.exists():
-        raise UserError(f"there is no {path}")
+        raise UserError(f"there is no file or folder {path}")
     record = _stored(path, name) if _is_store(path) else _captured(path, name, size)
     validate_record(record)
     return record

@@ -12,6 +12,7 @@ from diffgs_jax.commands.fit_outputs import render_images, score
 from diffgs_jax.commands.guided_inputs import GuidedInputs, read_guided_inputs, read_start
 from diffgs_jax.commands.guided_options import DistilOptions, GuidedOptions, RefineOptions
 from diffgs_jax.commands.optimization_run import OptimizedSplat, run_resumably
+from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.commands.sample_record import made_with
 from diffgs_jax.data.images import composite
 from diffgs_jax.errors import UserError
@@ -36,8 +37,9 @@ def refine(options: RefineOptions) -> dict[str, Any]:
         DataError: if something cannot be read, is not finite or is damaged.
         SystemExit: with code 75, after saving, if the process was asked to stop.
     """
-    start = read_start(options)
-    inputs = read_guided_inputs(start.options, options.checkpoints)
+    with progress_bar("reading the splat and its images"):
+        start = read_start(options)
+        inputs = read_guided_inputs(start.options, options.checkpoints)
     if inputs.images is None:
         raise UserError("there is nothing to match: give --image, --data, or a folder that sample made as --start")
     count = len(start.gaussians.opacities)
@@ -46,11 +48,12 @@ def refine(options: RefineOptions) -> dict[str, Any]:
     slots = optimization.from_gaussians(start.gaussians, config.capacity, config.sh_degree, start.name)
     first = optimization.to_gaussians(*slots)
     pulling = Pulling(inputs.images.fitted, first, inputs.priors)
-    before = score(first, inputs.images, start.dilation)
+    with progress_bar("scoring what is there"):
+        before = score(first, inputs.images, start.dilation)
     done = _run(start.options, config, slots, pulling, inputs, start.dilation, "refining")
-    after = score(done.slots, inputs.images, start.dilation)
-    record = _record(start.options, inputs, done) | {"scores": {"before": before, "after": after}}
-    with filled_folder(options.out) as folder:
+    with progress_bar("scoring and writing"), filled_folder(options.out) as folder:
+        after = score(done.slots, inputs.images, start.dilation)
+        record = _record(start.options, inputs, done) | {"scores": {"before": before, "after": after}}
         views = _beside(inputs, [first, done.slots], start.dilation)
         write_image(folder / "views.png", views)
         _write(folder, options, done, inputs, start.dilation)
@@ -69,7 +72,8 @@ def distil(options: DistilOptions) -> dict[str, Any]:
         DataError: if something cannot be read, is not finite or is damaged.
         SystemExit: with code 75, after saving, if the process was asked to stop.
     """
-    inputs = read_guided_inputs(options, options.checkpoints or (None,))
+    with progress_bar("loading models"):
+        inputs = read_guided_inputs(options, options.checkpoints or (None,))
     config = options.config
     _check_resolutions(config, inputs)
     slots = optimization.from_gaussians(optimization.fog(config), config.capacity, config.sh_degree, "the fog")
@@ -77,10 +81,9 @@ def distil(options: DistilOptions) -> dict[str, Any]:
     pulling = Pulling(None if inputs.images is None else inputs.images.fitted, None, inputs.priors)
     done = _run(options, config, slots, pulling, inputs, dilation, "distilling")
     record = _record(options, inputs, done)
-    if inputs.images is not None:
-        record["scores"] = {"after": score(done.slots, inputs.images, dilation)}
-    with filled_folder(options.out) as folder:
+    with progress_bar("scoring and writing"), filled_folder(options.out) as folder:
         if inputs.images is not None:
+            record["scores"] = {"after": score(done.slots, inputs.images, dilation)}
             write_image(folder / "views.png", _beside(inputs, [done.slots], dilation))
         _write(folder, options, done, inputs, dilation)
         write_json(folder / "distil.json", record)

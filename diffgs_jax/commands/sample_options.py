@@ -34,8 +34,8 @@ _MESH_PACKAGES = ("trimesh", "skimage", "fast_simplification")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleOptions(InputOptions, SamplingOptions):
-    """Turns an image of an object, or a folder of them, into 3D Gaussians."""
+class SampleFiles:
+    """What is read and written. A class of its own, so that `--help` begins with it."""
 
     image: pathlib.Path | None = None
     """An image of one object; a folder of such images; or a transforms.json that lists posed images of one object, all
@@ -43,10 +43,10 @@ class SampleOptions(InputOptions, SamplingOptions):
     one_object: bool = False
     """The folder holds images of one object, which are shown to the model together: taken from one height at equal
     steps around it, the front first in the order of their names, then counterclockwise as seen from above."""
-    prompt_file: pathlib.Path | None = None
-    """A text file with one prompt a line; what is made of each gets a folder of its own."""
     out: pathlib.Path
     """Folder for what is made; created if need be. Of a folder of images, each gets a folder of its name in it."""
+    prompt_file: pathlib.Path | None = None
+    """A text file with one prompt a line; what is made of each gets a folder of its own."""
     repeat: pathlib.Path | None = None
     """The sample.json of an earlier run, whose options are those of this one where it states no other. The image and
     the checkpoint must be the same; `--image` and `--checkpoint` say where they are now."""
@@ -63,7 +63,7 @@ class SampleOptions(InputOptions, SamplingOptions):
     default what the model's config says, `auto` as a rule."""
 
     formats: tuple[Format, ...] = ("ply",)
-    """Files of the Gaussians: `ply` (any 3D Gaussian splatting viewer), `spz` (a quarter of it), `splat`, `gltf` (a
+    """Files of the Gaussians: `ply` (nearly any viewer of Gaussian splats), `spz` (a quarter of it), `splat`, `gltf` (a
     .glb with KHR_gaussian_splatting), and, with splat-transform, `compressed.ply` and `sog`; and of a mesh made of
     them: `glb`, `obj`."""
     texture: int = 0
@@ -100,6 +100,11 @@ class SampleOptions(InputOptions, SamplingOptions):
     """Colour behind the object in turntables, by a name or as #rrggbb; by default what the model was trained on."""
     trajectory: bool = False
     """Also write the film `trajectory`: what was predicted, and the noise that was left, at every step."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleOptions(SamplingOptions, InputOptions, SampleFiles):
+    """Turns an image of an object, or a folder of them, into 3D Gaussians."""
 
     def checked(self) -> "SampleOptions":
         """Returns the options, or refuses those that make no sense for any model and image.

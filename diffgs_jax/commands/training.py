@@ -8,6 +8,7 @@ import functools
 import math
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,11 +28,12 @@ from diffgs_jax.rasterizer import check_backend, describe_backend
 _FIRST_CHECKPOINT = 45.0  # seconds
 
 
-def train(config: TrainConfig) -> training.TrainState:
+def train(config: TrainConfig, on_start: Callable[[], object] = lambda: None) -> training.TrainState:
     """Trains from wherever the run folder stands to `config.run.steps`.
 
     Args:
         config: the whole run.
+        on_start: called when all is read, before the progress bar of the steps is drawn.
 
     Raises:
         UserError: if the run folder cannot be written or belongs to a run with other settings, or the settings do not
@@ -56,13 +58,19 @@ def train(config: TrainConfig) -> training.TrainState:
         frozen = family(config.model).load_frozen(config.model, "training")
         folder = pathlib.Path(config.run.folder)
         if not training.is_main():
-            return run(config, mesh, source, frozen)
+            return run(config, mesh, source, frozen, on_start)
         with claimed(folder):
             write_settings(folder, config)
-            return run(config, mesh, source, frozen)
+            return run(config, mesh, source, frozen, on_start)
 
 
-def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, frozen: Frozen) -> training.TrainState:
+def run(
+    config: TrainConfig,
+    mesh: jax.sharding.Mesh,
+    source: TrainingBatches,
+    frozen: Frozen,
+    on_start: Callable[[], object] = lambda: None,
+) -> training.TrainState:
     """Does what `train` says, on a mesh that is in context, in a run folder that no other process writes."""
     folder = pathlib.Path(config.run.folder)
     saved = folder / "checkpoints"
@@ -114,6 +122,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
     log = None
     if training.is_main():
         log = training.open_log(folder, start, wandb_project=config.run.wandb_project, config=settings)
+    on_start()
     began = time.perf_counter()
     last_time, last_step, last_saved, trained_since = began, start, began, began
     seen: list[training.StepRecord] = []
@@ -122,14 +131,14 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
             open_checkpoints(saved, keep=config.run.keep_checkpoints) as save,
             training.watch_preemption() as is_asked_to_stop,
             tqdm(initial=start, total=config.run.steps, unit="step", disable=not training.is_main()) as progress,
+            ticking(progress),
         ):
             for step in range(start + 1, config.run.steps + 1):
                 batch = next(batches)
                 if program is None:
                     progress.set_description("compiling (first time only)")
                     compiling = time.perf_counter()
-                    with ticking(progress):
-                        program = step_function.lower(state, frozen, batch).compile()
+                    program = step_function.lower(state, frozen, batch).compile()
                     progress.unpause()  # the time left is not that of compiling
                     progress.set_description("training")
                     last_time = last_saved = trained_since = time.perf_counter()  # compiling is not part of the speed
@@ -161,8 +170,7 @@ def run(config: TrainConfig, mesh: jax.sharding.Mesh, source: TrainingBatches, f
 
                 if draw_preview is not None and (is_last or _is_preview(config, step)):
                     progress.set_description("drawing a preview (the first time takes longer)")
-                    with ticking(progress):
-                        image = draw_preview(state.ema, frozen)
+                    image = draw_preview(state.ema, frozen)
                     progress.set_description("training")
                     if log is not None:
                         progress.write(f"preview: {training.log_image(log, step, 'test', image)}")

@@ -21,6 +21,7 @@ from diffgs_jax.commands.evaluation import (
     read_finer,
     shown_views,
 )
+from diffgs_jax.commands.progress import progress_bar, ticking
 from diffgs_jax.commands.protocol_options import ProtocolOptions
 from diffgs_jax.data import open_store
 from diffgs_jax.evaluation import FINER, MODEL, ONE_STEP, SHOWN
@@ -90,8 +91,12 @@ def score_checkpoint(
     # Every row of the table; finished batches of it are kept until all is done
     settings = describe_protocol(options, pipeline, protocol, store, cases)
     keep = functools.partial(keep_row, unfinished, settings)
-    truth = evaluation.features_of_truth(cases, protocol, keep=keep("truth"))
-    with tqdm(desc=MODEL, total=len(cases) * (2 if wanted.swap and len(cases) > 1 else 1), unit="object") as bar:
+    with progress_bar("looking at the true views"):
+        truth = evaluation.features_of_truth(cases, protocol, keep=keep("truth"))
+    with (
+        tqdm(desc=MODEL, total=len(cases) * (2 if wanted.swap and len(cases) > 1 else 1), unit="object") as bar,
+        ticking(bar),
+    ):
         kept = keep(f"{sampler}-{steps}" + ("-swap" if wanted.swap else "") + ("" if finer is None else "-finer"))
         model = evaluation.evaluate_model(
             predictor, pipeline.params, cases, protocol, bar.update, swap=wanted.swap, finer=finer, keep=kept
@@ -101,12 +106,12 @@ def score_checkpoint(
         rows[FINER] = evaluation.Evaluation(model.finer, [], {})
     if wanted.one_step and steps > 1:
         predictor = predictor_of(pipeline, protocol, sampler, 1, variance=variance)
-        with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar:
+        with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar, ticking(bar):
             rows[ONE_STEP] = evaluation.evaluate_model(
                 predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")
             )
     if shown_views(pipeline) > 1:
-        with tqdm(desc=SHOWN, total=len(cases), unit="object") as bar:
+        with tqdm(desc=SHOWN, total=len(cases), unit="object") as bar, ticking(bar):
             again = evaluation.shown_again(cases)
             found = evaluation.evaluate_model(
                 predictor, pipeline.params, again, protocol, bar.update, swap=False, keep=keep("shown")
@@ -115,7 +120,7 @@ def score_checkpoint(
     if wanted.baselines:
         baselines = make_baselines(options, pipeline, wanted.training_data, wanted.mean_view_objects)
         for name, paint in baselines.items():
-            with tqdm(desc=name, total=len(cases), unit="object") as bar:
+            with tqdm(desc=name, total=len(cases), unit="object") as bar, ticking(bar):
                 rows[name] = evaluation.evaluate_views(paint, cases, protocol, bar.update, keep=keep(name))
 
     # What is left behind

@@ -45,6 +45,7 @@ def _message(box: str) -> str:
         elif text:
             sections[-1].append(text)
     words = " ".join(sections[1]) if len(sections) > 1 else ""
+    words = re.sub(r"^Missing from [^:]*: ", "missing: ", words).replace(" (required)", "")
     words = re.sub(r"Expected one of \(([^)]*)\)", _give_one_of, words)
     return f"{words.rstrip('.') or 'the options cannot be read'}; --help lists them all"
 

@@ -6,9 +6,9 @@ from .joining import JoinedRecords, read_captions, read_index_names
 from .lazy_records import LazyRecord, LazyRecords
 from .mvimgnet import read_mvimgnet
 from .objaverse import download_objaverse, find_objaverse
-from .options import SourceOptions
+from .options import SourceName, SourceOptions
 from .realestate10k import EvaluationViews, read_evaluation_index, read_realestate10k
-from .recognition import SourceName, open_source, recognise_source
+from .recognition import open_source, recognise_source
 from .stores import read_store
 from .transforms_json import read_frames, read_transforms
 

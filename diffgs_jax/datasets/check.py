@@ -10,7 +10,8 @@ from diffgs_jax.data.records import Record
 from diffgs_jax.data.store import INDEX, RecordStore, read_index
 from diffgs_jax.data.validation import validate_record
 from diffgs_jax.datasets.consistency import Agreement, agreement
-from diffgs_jax.datasets.recognition import SourceName, open_source, recognise_source
+from diffgs_jax.datasets.options import SourceName
+from diffgs_jax.datasets.recognition import open_source, recognise_source
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.files import checked_path
 
@@ -68,7 +69,7 @@ def _text(found: list[tuple[str, Agreement]], bad: list[str]) -> str:
 
 def _records(path: pathlib.Path, source: SourceName | None, most: int) -> Iterator[Callable[[], Record]]:
     if not checked_path(path).exists():
-        raise UserError(f"there is no {path}")
+        raise UserError(f"there is no file or folder {path}")
     if source is None and (path / INDEX).is_file() and _is_store(path):
         yield from _stored(path, most)
         return

@@ -1,6 +1,9 @@
 """What all sources have in common to choose."""
 
 import dataclasses
+from typing import Literal
+
+SourceName = Literal["gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json", "store"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,20 +5,18 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 from diffgs_jax.datasets.diffsplat import read_diffsplat
 from diffgs_jax.datasets.dl3dv import read_dl3dv
 from diffgs_jax.datasets.gobjaverse import read_gobjaverse
 from diffgs_jax.datasets.lazy_records import LazyRecords
 from diffgs_jax.datasets.mvimgnet import read_mvimgnet
-from diffgs_jax.datasets.options import SourceOptions
+from diffgs_jax.datasets.options import SourceName, SourceOptions
 from diffgs_jax.datasets.realestate10k import read_realestate10k
 from diffgs_jax.datasets.stores import read_store
 from diffgs_jax.datasets.transforms_json import read_transforms
 from diffgs_jax.files import checked_path
 
-SourceName = Literal["gobjaverse", "diffsplat", "realestate10k", "mvimgnet", "dl3dv", "transforms_json", "store"]
 _DEEPEST = 5
 _MOST_ENTRIES = 1000
 _MOST_FOLDERS = 6

@@ -199,7 +199,7 @@ def _settings(pipeline: Pipeline) -> list[Any]:
         gr.Number(
             0,
             label="Seed",
-            info="Of the noise that sampling starts from: another one imagines hidden sides anew.",
+            info="Of the noise that sampling starts from. Hidden sides change with it if the model leaves them open.",
             precision=0,
             minimum=0,
             visible=diffuses,

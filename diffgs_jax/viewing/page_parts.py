@@ -77,11 +77,11 @@ def introduction(*, several: bool) -> str:
     if not several:
         return f"""# {TITLE}
 Give it a picture of **one object**, cut out or in front of a plain background. A diffusion model imagines the other
-sides and hands you a 3D Gaussian splat to turn and to keep."""
+sides and hands you a 3D Gaussian splat (an object of soft coloured blobs) to turn and to keep."""
     return f"""# {TITLE}
 Give it **four pictures of one object**, taken from one height and distance, a quarter turn apart, cut out or in front
 of a plain background. *From the right* is what you see after walking a quarter turn to the right of the front. You get
-a 3D Gaussian splat to turn and to keep."""
+a 3D Gaussian splat (an object of soft coloured blobs) to turn and to keep."""
 
 
 def own_words(error: UserError | DataError) -> str:

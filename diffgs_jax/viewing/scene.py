@@ -18,7 +18,8 @@ from diffgs_jax.geometry import Gaussians, ObjectRig, covariances, sh_to_color
 from diffgs_jax.interop import clean_gaussians
 from diffgs_jax.viewing.hosts import is_allowed
 from diffgs_jax.viewing.ports import find_port
-from diffgs_jax.viewing.viewables import MeshFile, Up, Viewable
+from diffgs_jax.viewing.up import Up
+from diffgs_jax.viewing.viewables import MeshFile, Viewable
 
 _DISTANCE = 2.7  # in radii of what is shown, as the object frame has it
 _ELEVATION = 20.0

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,12 +16,6 @@ from diffgs_jax.meshing import MESH_SUFFIXES, read_mesh, write_mesh
 
 SUFFIXES = (*SPLAT_SUFFIXES, *MESH_SUFFIXES)
 """What `read_viewable` reads."""
-
-Up = Literal[
-    "z",  # the object frame, Blender
-    "y",  # glTF, most OBJ files
-    "-y",  # reconstructions of captures (COLMAP)
-]
 
 _INSTALL = 'showing meshes needs trimesh: pip install "diffgs_jax[view]"'
 

@@ -78,7 +78,7 @@ def open_tensors(path: pathlib.Path, *, variant: str = "") -> Tensors:
     if path.is_file():
         return _open_file(path)
     if not path.is_dir():
-        raise UserError(f"there is no {shown(path)}")
+        raise UserError(f"there is no file or folder {shown(path)}")
     middle = f".{variant}" if variant else ""
     for stem in _STEMS:
         for ending in ("safetensors", "bin"):

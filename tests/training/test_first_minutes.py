@@ -1,10 +1,16 @@
 """What a kill loses in the first minutes, and that a handful of objects is enough to train on."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
+from diffgs_jax.checkpoints import latest_step
 from diffgs_jax.commands import training
 from diffgs_jax.config import RunConfig, TrainConfig
 from diffgs_jax.data import DataConfig, open_store
@@ -57,3 +63,25 @@ def test_previews_show_training_objects_where_none_are_held_out(tmp_path):
     config = dataclasses.replace(CONFIG, data=data)
     assert "no objects are held out: previews show training objects" in training.told(config, 3.0)
     assert "held out" not in training.told(CONFIG, 3.0) and "compiled in 3 s" in training.told(CONFIG, 3.0)
+
+
+@pytest.mark.long
+def test_a_real_kill_after_two_minutes_of_quickstart(tmp_path):
+    """Two minutes from the first step on, since compiling takes as long as the machine needs."""
+    words = ["--config", "configs/diffusion_gs/quickstart.py", "--run.folder", str(tmp_path / "run")]
+    program = subprocess.Popen(
+        [sys.executable, "-u", "-m", "diffgs_jax.train", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert any("compiled in" in line for line in program.stdout)
+    time.sleep(120)
+    os.killpg(program.pid, signal.SIGKILL)
+    killed = time.time()
+    program.wait()
+    saved = tmp_path / "run" / "checkpoints"
+    lost = killed - (saved / str(latest_step(saved)) / "SHA256SUMS").stat().st_mtime
+    print(f"{lost:.0f} s are lost")
+    assert lost <= 60

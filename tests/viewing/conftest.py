@@ -37,6 +37,7 @@ class FakePipeline(Pipeline):
     """Reads the picture as the real one does, then counts steps instead of denoising."""
 
     seconds = 0.0
+    count = 200
     calls = []
     finished = []
 
@@ -59,7 +60,7 @@ class FakePipeline(Pipeline):
             np.asarray([[True, False]]),
             np.zeros(1, np.int32),
         )
-        return Result(splat(), views, rig=ObjectRig())
+        return Result(splat(self.count), views, rig=ObjectRig())
 
 
 @pytest.fixture
