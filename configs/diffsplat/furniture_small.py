@@ -36,7 +36,7 @@ def get_config() -> TrainConfig:
             losses=LatentLossConfig(weighting="min_snr"),
         ),
         data=DataConfig(
-            path="data/furniture_rings",
+            path="data/furniture_rings_128",
             resolution=64,
             batch_size=16,
             condition_views=1,
