@@ -42,6 +42,8 @@ class TileLists(NamedTuple):
         counts: `[tiles]` how long it is.
         start: where in the order (image, depth) this pass began.
         next_splat: where the next one begins; m when there is none.
+        owners: for every row of the table, where its entries stand if they are ordered by splat and not by tile, as
+            `diffgs_kernels.blend_pass_backward` wants to know; None for who does not ask.
     """
 
     ids: Int32[Array, "capacity"]
@@ -49,6 +51,7 @@ class TileLists(NamedTuple):
     counts: Int32[Array, "tiles"]
     start: Int32[Array, ""]
     next_splat: Int32[Array, ""]
+    owners: Int32[Array, "m 4"] | None = None
 
 
 def tile_rectangles(projection: Projection, grid: TileGrid) -> TileRectangles:
@@ -82,6 +85,7 @@ def list_tiles(
     *,
     images: int,
     capacity: int,
+    with_owners: bool = False,
 ) -> TileLists:
     """Lists the tiles of as many Gaussians, from `start` on, as `capacity` holds.
 
@@ -94,6 +98,7 @@ def list_tiles(
         grid: tiles of every image.
         images: how many images are rendered together.
         capacity: length of the list; at least `grid.tiles`, so that every pass makes progress.
+        with_owners: also say where each Gaussian's entries stand.
     """
     total = rectangles.ids.shape[0]
     per_image = total // images
@@ -142,13 +147,30 @@ def list_tiles(
         ids, starts, counts = list_in(capacity)
     else:
         ids, starts, counts = jax.lax.cond(length <= short, lambda: list_in(short), lambda: list_in(capacity))
-    return TileLists(ids, starts, counts, start, next_splat=offset + end)
+    owners = None
+    if with_owners:
+        # Entries are made in the order (image, depth, tile), so a Gaussian's are those from `begins` on.
+        listed = jnp.where(index < end, touched, 0)
+        corner = begins - first[:, 1] * size[:, 0] - first[:, 0]
+        rows = jnp.stack([corner, size[:, 0], begins, listed], axis=-1)
+        splats = jax.lax.dynamic_slice_in_dim(rectangles.ids, offset, window)
+        owners = jnp.zeros((total, 4), jnp.int32).at[splats].set(rows, unique_indices=True)
+    return TileLists(ids, starts, counts, start, next_splat=offset + end, owners=owners)
 
 
-def no_lists(grid: TileGrid, *, images: int, capacity: int) -> TileLists:
-    """Returns what comes before the first pass: nothing is listed, and the next pass begins with the first Gaussian."""
+def no_lists(grid: TileGrid, splats: int, *, images: int, capacity: int, with_owners: bool = False) -> TileLists:
+    """Returns what comes before the first pass: nothing is listed, and the next pass begins with the first Gaussian.
+
+    Args:
+        grid: tiles of every image.
+        splats: Gaussians of all images.
+        images: how many images are rendered together.
+        capacity: length of the lists.
+        with_owners: as in `list_tiles`.
+    """
     empty = jnp.zeros(images * grid.tiles, jnp.int32)
-    return TileLists(jnp.zeros(capacity, jnp.int32), empty, empty, jnp.int32(-1), jnp.int32(0))
+    owners = jnp.zeros((splats, 4), jnp.int32) if with_owners else None
+    return TileLists(jnp.zeros(capacity, jnp.int32), empty, empty, jnp.int32(-1), jnp.int32(0), owners)
 
 
 def _reach_any(

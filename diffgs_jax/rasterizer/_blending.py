@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,14 @@ class _Residuals(NamedTuple):
     last_lists: TileLists  # listing is a good part of a render, and most renders need one pass only
     blended: Array
     transmittance: Array
+
+
+class _Listing(TypedDict):
+    """What `list_tiles` and `no_lists` are told besides."""
+
+    images: int
+    capacity: int
+    with_owners: bool
 
 
 def blend_tiles(
@@ -71,8 +79,9 @@ def _blend_forward(
     def blend(lists: TileLists, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return launcher.blend_pass(table, lists, *state, grid)
 
-    before = no_lists(grid, images=images, capacity=capacity)
-    last_lists, (signed, blended) = _run_passes(blend, rectangles, before, (signed, blended), grid, images, capacity)
+    listing = _Listing(images=images, capacity=capacity, with_owners=launcher.with_owners)
+    before = no_lists(grid, table.shape[0], **listing)
+    last_lists, (signed, blended) = _run_passes(blend, rectangles, before, (signed, blended), grid, listing)
     transmittance = jnp.abs(signed)
     return (blended, transmittance), _Residuals(table, rectangles, last_lists, blended, transmittance)
 
@@ -95,7 +104,8 @@ def _blend_backward(
         return launcher.blend_pass_backward(table, lists, signed, behind, by_blended, gradients, grid)
 
     state = (signed, behind, jnp.zeros_like(table))
-    _, (_, _, gradients) = _run_passes(blend, rectangles, last_lists, state, grid, images, capacity)
+    listing = _Listing(images=images, capacity=capacity, with_owners=launcher.with_owners)
+    _, (_, _, gradients) = _run_passes(blend, rectangles, last_lists, state, grid, listing)
     return gradients, None
 
 
@@ -114,8 +124,7 @@ def _run_passes(
     known: TileLists,
     state: tuple,
     grid: TileGrid,
-    images: int,
-    capacity: int,
+    listing: _Listing,
 ) -> tuple[TileLists, tuple]:
     """Applies `blend(lists, state)`, pass after pass, while there are Gaussians left and any pixel is open.
 
@@ -127,8 +136,7 @@ def _run_passes(
         known: lists of some pass, which need not be made again.
         state: what is carried from pass to pass.
         grid: tiles of every image.
-        images: how many images are rendered together.
-        capacity: length of the lists.
+        listing: what lists are made.
 
     Returns:
         The lists of the last pass, and the state after it.
@@ -141,11 +149,11 @@ def _run_passes(
         lists = jax.lax.cond(
             known.start == start,
             lambda: known,
-            lambda: list_tiles(rectangles, is_open, start, grid, images=images, capacity=capacity),
+            lambda: list_tiles(rectangles, is_open, start, grid, **listing),
         )
         return lists, blend(lists, carry[1])
 
     def is_unfinished(carry: tuple[TileLists, tuple]) -> Array:
         return (carry[0].next_splat < total) & jnp.any(carry[1][0] > 0.0)
 
-    return jax.lax.while_loop(is_unfinished, advance, (no_lists(grid, images=images, capacity=capacity), state))
+    return jax.lax.while_loop(is_unfinished, advance, (no_lists(grid, total, **listing), state))

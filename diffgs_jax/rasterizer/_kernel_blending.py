@@ -1,11 +1,6 @@
-"""The kernels behind the seam of `_tile_blending`: the same passes, blended by `diffgs_kernels`.
-
-Rows are gathered into list order out here, so that a kernel reads them one after the other, and the gradient rows that
-come back are summed out here.
-"""
+"""The kernels behind the seam of `_tile_blending`: the same passes, blended by `diffgs_kernels`."""
 
 import diffgs_kernels
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffgs_jax.rasterizer._binning import TileLists
@@ -38,7 +33,8 @@ def blend_pass(
         interpret: run it on any device, slowly.
     """
     return diffgs_kernels.blend_pass(
-        table.at[lists.ids].get(mode="clip"),
+        table,
+        lists.ids,
         lists.starts,
         lists.counts,
         transmittance,
@@ -78,8 +74,12 @@ def blend_pass_backward(
     Returns:
         `transmittance` and `behind` after this pass, and `gradients` with this pass added.
     """
+    if lists.owners is None:
+        raise ValueError("lists for the kernels' backward pass are made with_owners")
     transmittance, behind, rows = diffgs_kernels.blend_pass_backward(
-        table.at[lists.ids].get(mode="clip"),
+        table,
+        lists.ids,
+        lists.owners,
         lists.starts,
         lists.counts,
         transmittance,
@@ -90,12 +90,8 @@ def blend_pass_backward(
         launcher=launcher,
         interpret=interpret,
     )
-    splats, entries = table.shape[0], lists.ids.shape[0]
-    # The lists fill the front of `ids`; whose rows come behind them is undefined.
-    is_listed = jnp.arange(entries, dtype=jnp.int32) < jnp.sum(lists.counts, dtype=jnp.int32)
-    owners = jnp.where(is_listed, lists.ids, splats)
-    sums = diffgs_kernels.sum_rows(rows, owners, splats, launcher=launcher, interpret=interpret)
-    return transmittance, behind, gradients + sums
+    gradients = diffgs_kernels.add_rows(rows, lists.owners, gradients, launcher=launcher, interpret=interpret)
+    return transmittance, behind, gradients
 
 
 def _tiling(grid: TileGrid) -> diffgs_kernels.Tiling:

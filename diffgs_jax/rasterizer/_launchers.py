@@ -17,6 +17,8 @@ class Launcher:
     blend_pass_backward: Callable
     tile: int
     """Side of a tile, pixels."""
+    with_owners: bool = False
+    """Whether lists must say where each Gaussian's entries stand: for gradients that are written in that order."""
 
 
 XLA = Launcher(_tile_blending.blend_pass, _tile_blending.blend_pass_backward, tile=8)
@@ -52,4 +54,5 @@ def kernel_launcher(name: Literal["triton", "mosaic"], *, interpret: bool = Fals
         functools.partial(_kernel_blending.blend_pass, **settings),
         functools.partial(_kernel_blending.blend_pass_backward, **settings),
         tile=16,
+        with_owners=True,
     )

@@ -196,10 +196,16 @@ def group_by_sorting_words(
     fitting = min(images, _LARGEST_KEY // (tiles * per_image))
     local = (tile - first_image * tiles).astype(jnp.uint32)
     key = local * jnp.uint32(per_image) + (rank % per_image).astype(jnp.uint32)
-    key = jnp.sort(jnp.where(is_used, key, jnp.uint32(_LARGEST_KEY)))
+    # Equal keys are all unused; a stable sort on a GPU might carry their numbers along.
+    is_cpu = jax.default_backend() == "cpu"
+    key = jnp.sort(jnp.where(is_used, key, jnp.uint32(_LARGEST_KEY)), stable=is_cpu)
     local = key // jnp.uint32(per_image)
     place = (key - local * jnp.uint32(per_image)).astype(jnp.int32)
     rank = (first_image + local.astype(jnp.int32) // tiles) * per_image + place
+    if not is_cpu:
+        is_used = local < fitting * tiles
+        tile = jnp.where(is_used, local.astype(jnp.int32) + first_image * tiles, images * tiles)
+        return TileGroups(rank, *group_bounds_by_edges(tile, images * tiles))
     # Tiles before the first image and after the last one that fits are empty groups.
     bounds = jnp.arange(images * tiles + 1, dtype=jnp.int32) - first_image * tiles
     bounds = jnp.clip(bounds, 0, fitting * tiles).astype(jnp.uint32) * jnp.uint32(per_image)
@@ -225,5 +231,29 @@ def group_by_sorting_pairs(
         images: as in `group_pairs`.
     """
     tile, rank = jax.lax.sort((jnp.where(is_used, tile, images * tiles), rank), num_keys=1, is_stable=True)
+    if jax.default_backend() != "cpu":
+        return TileGroups(rank, *group_bounds_by_edges(tile, images * tiles))
     bounds = jnp.searchsorted(tile, jnp.arange(images * tiles + 1, dtype=jnp.int32)).astype(jnp.int32)
     return TileGroups(rank, bounds[:-1], bounds[1:] - bounds[:-1])
+
+
+def group_bounds_by_edges(
+    group: Int32[Array, "slots"], groups: int
+) -> tuple[Int32[Array, "groups"], Int32[Array, "groups"]]:
+    """Returns where each group begins and how many it has, by comparing neighbours.
+
+    One step on a GPU, where a search takes as many as the length has bits; a CPU searches faster.
+
+    Args:
+        group: of each slot, rising; those of `groups` and more are none.
+        groups: how many there are.
+    """
+    slot = jnp.arange(group.shape[0], dtype=jnp.int32)
+    is_new = group[1:] != group[:-1]
+    edge = jnp.ones(1, bool)
+
+    def at_edges(is_edge: Bool[Array, "slots"], values: Int32[Array, "slots"]) -> Int32[Array, "groups"]:
+        return jnp.zeros(groups, jnp.int32).at[jnp.where(is_edge, group, groups)].set(values, mode="drop")
+
+    starts = at_edges(jnp.concatenate([edge, is_new]), slot)
+    return starts, at_edges(jnp.concatenate([is_new, edge]), slot + 1) - starts

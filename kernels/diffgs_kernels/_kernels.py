@@ -18,7 +18,8 @@ Launcher = Literal["triton", "mosaic"]
 
 
 def blend_pass(
-    rows: Float[Array, "entries columns"],
+    table: Float[Array, "m columns"],
+    ids: Int32[Array, "entries"],
     starts: Int32[Array, "tiles"],
     counts: Int32[Array, "tiles"],
     transmittance: Float[Array, "tiles pixels"],
@@ -32,8 +33,9 @@ def blend_pass(
     """Blends the tiles' lists over what is already there.
 
     Args:
-        rows: of all lists, front to back: mean x, mean y, conic xx, xy, yy, opacity, then c channels.
-        starts: where in `rows` each tile's list begins.
+        table: one row a Gaussian: mean x, mean y, conic xx, xy, yy, opacity, then c channels.
+        ids: of all lists, front to back: which row; in [0, m), those of no list too.
+        starts: where in `ids` each tile's list begins.
         counts: how long it is; lists do not overlap.
         transmittance: of each pixel, negated where blending has stopped for good.
         blended: channels so far.
@@ -45,13 +47,15 @@ def blend_pass(
     Returns:
         `transmittance` and `blended` after this pass.
     """
-    _check_shapes(rows, starts, transmittance, blended, tiling)
-    operands = (rows, starts, counts, transmittance, blended)
+    _check_shapes(table, ids, starts, transmittance, blended, tiling)
+    operands = (table, ids, starts, counts, transmittance, blended)
     return _module(launcher).blend_pass(*operands, tiling=tiling, rules=rules, interpret=interpret)
 
 
 def blend_pass_backward(
-    rows: Float[Array, "entries columns"],
+    table: Float[Array, "m columns"],
+    ids: Int32[Array, "entries"],
+    owners: Int32[Array, "m 4"],
     starts: Int32[Array, "tiles"],
     counts: Int32[Array, "tiles"],
     transmittance: Float[Array, "tiles pixels"],
@@ -63,10 +67,15 @@ def blend_pass_backward(
     launcher: Launcher,
     interpret: bool = False,
 ) -> tuple[Float[Array, "tiles pixels"], Float[Array, "tiles pixels"], Float[Array, "entries columns"]]:
-    """Finds the gradient of every row that this pass blends; add them up with `sum_rows`.
+    """Finds the gradient of the table's row for every entry of every list; add them up with `add_rows`.
+
+    The gradients of a Gaussian's entries come out one behind the other, in the order of the tiles it touches. Where
+    they begin is known when the lists are made, so nothing has to be sorted afterwards.
 
     Args:
-        rows: as in `blend_pass`.
+        table: as in `blend_pass`.
+        ids: as in `blend_pass`.
+        owners: of each Gaussian's entries: `corner` and `width` as in `Tiling.slot`, which is the first one, how many.
         starts: as in `blend_pass`.
         counts: as in `blend_pass`.
         transmittance: as in `blend_pass`, before this pass.
@@ -78,31 +87,31 @@ def blend_pass_backward(
         interpret: as in `blend_pass`.
 
     Returns:
-        `transmittance` and `behind` after this pass, and the rows' gradients: zero for rows of no list.
+        `transmittance` and `behind` after this pass, and the gradients: undefined where they are no entry's.
     """
-    _check_shapes(rows, starts, transmittance, cotangents, tiling)
-    operands = (rows, starts, counts, transmittance, behind, cotangents)
+    _check_shapes(table, ids, starts, transmittance, cotangents, tiling)
+    operands = (table, ids, owners, starts, counts, transmittance, behind, cotangents)
     return _module(launcher).blend_pass_backward(*operands, tiling=tiling, rules=rules, interpret=interpret)
 
 
-def sum_rows(
+def add_rows(
     rows: Float[Array, "entries columns"],
-    owners: Int32[Array, "entries"],
-    count: int,
+    owners: Int32[Array, "m 4"],
+    sums: Float[Array, "m columns"],
     *,
     launcher: Launcher,
     interpret: bool = False,
-) -> Float[Array, "count columns"]:
-    """Sums the rows of each owner, in an order that depends on the owners only.
+) -> Float[Array, "m columns"]:
+    """Adds the rows of each Gaussian's entries to its sum, in a fixed order.
 
     Args:
-        rows: any finite numbers.
-        owners: whose row it is; rows of owners outside [0, count) are left out.
-        count: number of owners.
+        rows: as `blend_pass_backward` returns them.
+        owners: as in `blend_pass_backward`.
+        sums: so far.
         launcher: as in `blend_pass`.
         interpret: as in `blend_pass`.
     """
-    return _module(launcher).sum_rows(rows, owners, count, interpret=interpret)
+    return _module(launcher).add_rows(rows, owners, sums, interpret=interpret)
 
 
 def _module(launcher: Launcher) -> ModuleType:
@@ -123,12 +132,16 @@ def _module(launcher: Launcher) -> ModuleType:
             raise ValueError(f"launcher must be 'triton' or 'mosaic', not {launcher!r}")
 
 
-def _check_shapes(rows: Array, starts: Array, transmittance: Array, channels: Array, tiling: Tiling) -> None:
+def _check_shapes(
+    table: Array, ids: Array, starts: Array, transmittance: Array, channels: Array, tiling: Tiling
+) -> None:
+    if not table.shape[0] or not ids.shape[0]:
+        raise ValueError("there must be at least one Gaussian, and room for one entry")
     if transmittance.shape[1] != tiling.pixels:
         raise ValueError(f"a tile of side {tiling.side} has {tiling.pixels} pixels, not {transmittance.shape[1]}")
     if starts.shape[0] % (tiling.columns * tiling.rows):
         raise ValueError(
             f"{starts.shape[0]} tiles are no whole number of images of {tiling.rows} × {tiling.columns} tiles"
         )
-    if rows.shape[1] != GEOMETRY + channels.shape[1]:
-        raise ValueError(f"rows must have {GEOMETRY} + {channels.shape[1]} columns, not {rows.shape[1]}")
+    if table.shape[1] != GEOMETRY + channels.shape[1]:
+        raise ValueError(f"the table must have {GEOMETRY} + {channels.shape[1]} columns, not {table.shape[1]}")

@@ -1,12 +1,11 @@
 """Launches the tile body through Mosaic GPU: one warpgroup of 128 threads a tile, on NVIDIA GPUs from Hopper on.
 
-The rows of a stride are copied to shared memory by the GPU's copy engine before they are read. That engine wants rows
-of whole 16 bytes and strides that lie inside the array, so rows are padded out here; XLA does so while it gathers them.
+A Gaussian's numbers are read from global memory by all threads at once. Vectors of pixels hold one pixel a thread, and
+a tile as many vectors as it takes.
 
-What bounds the kernels, read off the machine code for sm_90a (32 registers a thread forwards, 64 backwards, nothing
-spilled) and never timed: a stride's copy is waited for, so it takes other warpgroups on the same multiprocessor to hide
-it; and backwards each of the `GEOMETRY + c` sums over a tile goes through shuffles, shared memory and two barriers by
-itself, which is more than half of the instructions.
+Backwards, the sums over a tile's pixels wait until `_STRIDE` Gaussians have left every thread's share of theirs in
+shared memory. Then each warp reads whole vectors and adds them up by itself, so that the warps wait for each other
+three times in a stride, and not twice for every sum.
 """
 
 import functools
@@ -19,15 +18,17 @@ from jaxtyping import Array
 
 from diffgs_kernels import _row_sums
 from diffgs_kernels._settings import Rules, Tiling
-from diffgs_kernels._tile_body import STRIDE, Read, Stage, blend_list, blend_list_backward, pixels_of
+from diffgs_kernels._tile_body import Gradients, List, Parts, Pixels, Row, blend_list, blend_list_backward, pixels_of
 
 _WARPGROUP = 128  # threads
-_VECTOR = 2  # neighbouring pixels a thread holds: what Mosaic makes of float32 vectors that it loads
-_ALIGNMENT = 4  # float32 numbers in 16 bytes
+_WARPS = 4
+_STRIDE = 4  # Gaussians: 24 kB of shared memory with four channels; registers leave room for five tiles in any case
+_SHARED = 200 * 1024  # bytes for the shares of a stride; a multiprocessor has 227 kB
 
 
 def blend_pass(
-    rows: Array,
+    table: Array,
+    ids: Array,
     starts: Array,
     counts: Array,
     transmittance: Array,
@@ -38,21 +39,21 @@ def blend_pass(
     interpret: bool,
 ) -> tuple[Array, Array]:
     """Launches what `_kernels.blend_pass` describes."""
-    _check(rows, tiling)
-    padded = _padded(rows)
+    _check(table, tiling)
     launch = _kernel(
         functools.partial(_blend_kernel, tiling=tiling, rules=rules, interpret=interpret),
         name="blend_pass",
-        rows=padded,
         tiles=starts.shape[0],
         out_type=(_like(transmittance), _like(blended)),
         interpret=interpret,
     )
-    return launch(padded, starts, counts, transmittance, blended)
+    return launch(table, ids, starts, counts, transmittance, blended)
 
 
 def blend_pass_backward(
-    rows: Array,
+    table: Array,
+    ids: Array,
+    owners: Array,
     starts: Array,
     counts: Array,
     transmittance: Array,
@@ -64,53 +65,64 @@ def blend_pass_backward(
     interpret: bool,
 ) -> tuple[Array, Array, Array]:
     """Launches what `_kernels.blend_pass_backward` describes."""
-    _check(rows, tiling)
-    entries, padded = rows.shape[0], _padded(rows)
+    _check(table, tiling)
+    columns = table.shape[1]
+    shares = _padded(columns)
+    stride = min(_STRIDE, _SHARED // (shares * _WARPGROUP * 4))
+    if stride == 0:
+        most = _SHARED // (_WARPGROUP * 4)
+        raise ValueError(f"launcher 'mosaic' has no room for gradients of {columns} columns, but of {most} at most")
     launch = _kernel(
         functools.partial(_blend_backward_kernel, tiling=tiling, rules=rules, interpret=interpret),
         name="blend_pass_backward",
-        rows=padded,
         tiles=starts.shape[0],
-        out_type=(_like(transmittance), _like(behind), _like(rows), _like(starts)),
+        out_type=(_like(transmittance), _like(behind), jax.ShapeDtypeStruct((ids.shape[0], columns), table.dtype)),
+        scratch_types=(
+            plgpu.SMEM((stride * shares, _WARPGROUP), table.dtype),
+            plgpu.SMEM((stride * shares,), table.dtype),
+            plgpu.SMEM((stride,), jnp.int32),
+        ),
         interpret=interpret,
     )
-    transmittance, behind, gradients, reached = launch(padded, starts, counts, transmittance, behind, cotangents)
-    # The rows have not been written behind a tile's last open pixel, nor those of empty lists.
-    bounds = jnp.zeros(entries + 1, jnp.int32).at[starts].add(1).at[reached].add(-1)
-    is_written = jnp.cumsum(bounds)[:entries] > 0
-    return transmittance, behind, jnp.where(is_written[:, None], gradients, 0.0)
+    return launch(table, ids, owners, starts, counts, transmittance, behind, cotangents)
 
 
-def sum_rows(rows: Array, owners: Array, count: int, *, interpret: bool) -> Array:
-    """Sums rows as `_kernels.sum_rows` describes; in plain JAX, because Mosaic has no gathers."""
-    del interpret
-    return _row_sums.sum_rows(rows, owners, count)
+def add_rows(rows: Array, owners: Array, sums: Array, *, interpret: bool) -> Array:
+    """Adds rows as `_kernels.add_rows` describes; by Triton while JAX has it, because Mosaic has no gathers."""
+    try:
+        from diffgs_kernels import _triton_row_sums
+    except ImportError:
+        return _row_sums.add_rows(rows, owners, sums)
+    return _triton_row_sums.add_rows(rows, owners, sums, interpret=interpret)
 
 
-def _kernel(kernel, *, name: str, rows: Array, tiles: int, out_type: tuple, interpret: bool):
+def _kernel(kernel, *, name: str, tiles: int, out_type: tuple, scratch_types: tuple = (), interpret: bool):
     return plgpu.kernel(
         kernel,
         out_type=out_type,
-        scratch_types=(plgpu.SMEM((STRIDE, rows.shape[1]), rows.dtype), plgpu.Barrier(num_barriers=1)),
+        scratch_types=scratch_types,
         grid=(tiles,),
         grid_names=("tile",),
         kernel_name=name,
-        # The default from jax 0.11 on; before, layouts had to be given by hand.
-        compiler_params=plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
+        compiler_params=plgpu.CompilerParams(
+            # The default from jax 0.11 on; before, layouts had to be given by hand.
+            lowering_semantics=plgpu.LoweringSemantics.Warpgroup,
+            # Otherwise every store of a vector waits for all warps, twice.
+            unsafe_no_auto_barriers=True,
+        ),
         **({"interpret": _interpreter()} if interpret else {}),
     )
 
 
 def _blend_kernel(
-    rows,
+    table,
+    ids,
     starts,
     counts,
     transmittance_in,
     blended_in,
     transmittance_out,
     blended_out,
-    staged,
-    arrived,
     *,
     tiling: Tiling,
     rules: Rules,
@@ -118,23 +130,22 @@ def _blend_kernel(
 ):
     tile = jax.lax.axis_index("tile")
     channels = range(blended_in.shape[1])
-    start = starts[tile]
     transmittance, blended = blend_list(
-        _stage(rows, staged, arrived),
-        start,
-        start + counts[tile],
-        transmittance_in[tile, :],
-        tuple(blended_in[tile, c, :] for c in channels),
-        pixels_of(tile, _pixel_numbers(tiling, interpret), tiling, rows.dtype),
+        _list(ids, starts, counts, tile, lambda number: _columns(table, number)),
+        _read(transmittance_in, tile),
+        tuple(_read(blended_in, tile, c) for c in channels),
+        _pixels(tile, tiling, table.dtype, interpret),
         rules,
     )
-    transmittance_out[tile, :] = transmittance
+    _write(transmittance_out, transmittance, tile)
     for c in channels:
-        blended_out[tile, c, :] = blended[c]
+        _write(blended_out, blended[c], tile, c)
 
 
 def _blend_backward_kernel(
-    rows,
+    table,
+    ids,
+    owners,
     starts,
     counts,
     transmittance_in,
@@ -142,68 +153,104 @@ def _blend_backward_kernel(
     cotangents,
     transmittance_out,
     behind_out,
-    gradients,
-    reached_out,
-    staged,
-    arrived,
+    rows,
+    shares,
+    sums,
+    slots,
     *,
     tiling: Tiling,
     rules: Rules,
     interpret: bool,
 ):
     tile = jax.lax.axis_index("tile")
-    start = starts[tile]
+    columns, stride = table.shape[1], slots.shape[0]
+    padded = _padded(columns)
 
-    def write(entry: Array, column: int, value: Array) -> None:
-        gradients[entry, column] = value
+    def write(place: Array, row: Row, gradient: tuple[Array, ...]) -> None:
+        slots[place] = tiling.slot(tile, *row[columns:])
+        for c, value in enumerate(gradient):
+            shares[place * padded + c, :] = value
 
-    reached, transmittance, behind = blend_list_backward(
-        _stage(rows, staged, arrived),
-        write,
-        start,
-        start + counts[tile],
-        transmittance_in[tile, :],
-        behind_in[tile, :],
-        tuple(cotangents[tile, c, :] for c in range(cotangents.shape[1])),
-        pixels_of(tile, _pixel_numbers(tiling, interpret), tiling, rows.dtype),
+    def flush(entries: Array) -> None:
+        plgpu.commit_smem()  # a barrier: all shares are there
+        for place in range(stride):
+            some = pl.ds(place * padded, padded)
+            sums[some] = jnp.sum(_read_by_warp(shares, some, interpret), axis=1)
+        plgpu.commit_smem()
+
+        def store(place: Array, nothing: tuple) -> tuple:
+            for c in range(columns):
+                rows[slots[place], c] = sums[place * padded + c]
+            return nothing
+
+        jax.lax.fori_loop(0, entries, store, ())
+        plgpu.commit_smem()  # sums and slots have been read
+
+    def clear(row: Row) -> None:
+        for c in range(columns):
+            rows[tiling.slot(tile, *row[columns:]), c] = jnp.zeros((), table.dtype)
+
+    transmittance, behind = blend_list_backward(
+        _list(ids, starts, counts, tile, lambda number: (*_columns(table, number), *_columns(owners, number, 2))),
+        Gradients(stride, lambda vector: vector, write, flush, clear),
+        _read(transmittance_in, tile),
+        _read(behind_in, tile),
+        tuple(_read(cotangents, tile, c) for c in range(cotangents.shape[1])),
+        _pixels(tile, tiling, table.dtype, interpret),
         rules,
     )
-    transmittance_out[tile, :] = transmittance
-    behind_out[tile, :] = behind
-    reached_out[tile] = reached
+    _write(transmittance_out, transmittance, tile)
+    _write(behind_out, behind, tile)
 
 
-def _stage(rows, staged, arrived) -> Stage:
-    """Returns how a stride of rows gets into shared memory."""
-
-    def stage(first: Array) -> Read:
-        plgpu.commit_smem()  # a barrier: no thread reads the last stride any more
-        plgpu.copy_gmem_to_smem(rows.at[pl.ds(first, STRIDE)], staged, arrived.at[0])
-        plgpu.barrier_wait(arrived.at[0])
-        return lambda entry, column: staged[entry - first, column]
-
-    return stage
+def _list(ids, starts, counts, tile: Array, row) -> List:
+    start, last = starts[tile], ids.shape[0] - 1
+    return List(start, start + counts[tile], lambda entry: ids[jnp.minimum(entry, last)], row)
 
 
-def _pixel_numbers(tiling: Tiling, interpret: bool) -> Array:
-    shape = (tiling.pixels,)
-    layout = None if interpret else plgpu.Layout.WG_STRIDED(shape, vec_size=_VECTOR)
-    return plgpu.broadcasted_iota(jnp.int32, shape, 0, layout=layout)
+def _columns(table, number: Array, columns: int | None = None) -> Row:
+    """Reads a row of a table, or the first columns of it."""
+    return tuple(table[number, column] for column in range(columns or table.shape[1]))
 
 
-def _padded(rows: Array) -> Array:
-    return jnp.pad(rows, ((0, STRIDE), (0, -rows.shape[1] % _ALIGNMENT)))
+def _read(values, *index: Array | int) -> Parts:
+    pixels = values.shape[-1]
+    return tuple(values[(*index, pl.ds(first, _WARPGROUP))] for first in range(0, pixels, _WARPGROUP))
+
+
+def _write(values, parts: Parts, *index: Array | int) -> None:
+    for number, part in enumerate(parts):
+        values[(*index, pl.ds(number * _WARPGROUP, _WARPGROUP))] = part
+
+
+def _read_by_warp(shares, some, interpret: bool) -> Array:
+    """Reads vectors so that a warp holds the whole of one, four neighbouring numbers a thread."""
+    if interpret:
+        return shares[some, :]
+    tiling = plgpu.Tiling(((_WARPS, _WARPGROUP), (4,)))
+    layout = plgpu.Layout.TILED(tiling, warp_dims=(-3,), lane_dims=(-2,), vector_dim=-1)
+    return plgpu.load(shares, (some, slice(None)), layout=layout, optimized=False)
+
+
+def _pixels(tile: Array, tiling: Tiling, dtype: jnp.dtype, interpret: bool) -> tuple[Pixels, ...]:
+    layout = None if interpret else plgpu.Layout.WG_STRIDED((_WARPGROUP,), vec_size=1)
+    number = plgpu.broadcasted_iota(jnp.int32, (_WARPGROUP,), 0, layout=layout)
+    return tuple(pixels_of(tile, number + first, tiling, dtype) for first in range(0, tiling.pixels, _WARPGROUP))
+
+
+def _padded(columns: int) -> int:
+    return -(-columns // _WARPS) * _WARPS
 
 
 def _like(values: Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(values.shape, values.dtype)
 
 
-def _check(rows: Array, tiling: Tiling) -> None:
-    if tiling.pixels % (_WARPGROUP * _VECTOR):
+def _check(table: Array, tiling: Tiling) -> None:
+    if tiling.pixels % _WARPGROUP:
         raise ValueError(f"a tile's side must be at least 16 pixels for launcher 'mosaic', not {tiling.side}")
-    if rows.dtype != jnp.float32:
-        raise ValueError(f"rows must be float32 for launcher 'mosaic', not {rows.dtype}")
+    if table.dtype != jnp.float32:
+        raise ValueError(f"the table must be float32 for launcher 'mosaic', not {table.dtype}")
 
 
 def _interpreter():

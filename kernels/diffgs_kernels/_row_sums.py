@@ -1,6 +1,6 @@
 """Adds up rows that belong together in plain JAX, in a fixed order: what a scatter-add does not promise on a GPU.
 
-Sorted by owner, the rows are cut into blocks of a fixed length. One scan walks through all blocks side by side and
+The rows, ordered by owner, are cut into blocks of a fixed length. One scan walks through all blocks side by side and
 keeps the running sum of the owner it is at; what an owner has gathered before a block began is the running sum over
 blocks, found in the same way. So the work does not depend on how unevenly rows are spread over owners.
 """
@@ -12,55 +12,55 @@ from jaxtyping import Array, Bool, Float, Int32
 _BLOCK = 64
 
 
-def sum_rows(
-    rows: Float[Array, "entries columns"], owners: Int32[Array, "entries"], count: int
-) -> Float[Array, "count columns"]:
-    """Sums the rows of each owner; takes some two times the rows' own memory while it lasts.
+def add_rows(
+    rows: Float[Array, "entries columns"], owners: Int32[Array, "m 4"], sums: Float[Array, "m columns"]
+) -> Float[Array, "m columns"]:
+    """Adds the rows of each owner to its sum; takes as much memory as the rows while it lasts.
 
     Args:
-        rows: any finite numbers.
-        owners: whose row it is; rows of owners outside [0, count) are left out.
-        count: number of owners.
+        rows: of every owner one behind the other.
+        owners: as in `_kernels.blend_pass_backward`.
+        sums: so far.
     """
     entries, columns = rows.shape
-    sums = jnp.zeros((count, columns), rows.dtype)
     if entries == 0:
         return sums
-    owners = jnp.where((owners >= 0) & (owners < count), owners, count)
-    owners, order = jax.lax.sort((owners, jnp.arange(entries, dtype=jnp.int32)), num_keys=1, is_stable=True)
-    is_new = owners[1:] != owners[:-1]
-    edge = jnp.ones(1, bool)
-    running = _running_sums(rows, order, jnp.concatenate([edge, is_new]))
-    is_last = jnp.concatenate([is_new, edge])
-    owners = _by_step(jnp.where(is_last, owners, count), fill=count)
-    return sums.at[owners].set(running, mode="drop")
+    first, length = owners[:, 2], owners[:, 3]
+    is_first = jnp.zeros(entries, bool).at[jnp.where(length > 0, first, entries)].set(True, mode="drop")
+    running = _running_sums(rows, is_first)
+    last = first + length - 1
+    totals = running.at[last % _BLOCK, last // _BLOCK].get(mode="clip")
+    return sums + jnp.where((length > 0)[:, None], totals, 0.0)
 
 
 def _running_sums(
-    rows: Float[Array, "entries columns"], order: Int32[Array, "entries"], is_first: Bool[Array, "entries"]
+    rows: Float[Array, "entries columns"], is_first: Bool[Array, "entries"]
 ) -> Float[Array, "steps blocks columns"]:
-    """Returns the sum of `rows[order]` from the last first one up to each, as `_by_step` arranges them."""
+    """Returns the sum of rows from the last first one up to each, as `_by_step` arranges them."""
     columns = rows.shape[1]
-    order, is_first = _by_step(order), _by_step(is_first)
-    blocks = order.shape[1]
+    starts = _by_step(is_first)
+    blocks = starts.shape[1]
+    first_of_block = jnp.arange(blocks, dtype=jnp.int32) * _BLOCK
 
     def append(before: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple, tuple]:
         total, is_cut = before
-        row, is_first = entry
-        after = (rows[row] + jnp.where(is_first[:, None], 0.0, total), is_cut | is_first)
+        step, is_first = entry
+        row = rows.at[first_of_block + step].get(mode="clip")
+        after = (row + jnp.where(is_first[:, None], 0.0, total), is_cut | is_first)
         return after, after
 
+    steps = jnp.arange(_BLOCK, dtype=jnp.int32)
     empty = (jnp.zeros((blocks, columns), rows.dtype), jnp.zeros(blocks, bool))
-    (totals, are_cut), (running, is_cut) = jax.lax.scan(append, empty, (order, is_first))
+    (totals, are_cut), (running, is_cut) = jax.lax.scan(append, empty, (steps, starts))
     if blocks == 1:
         return running
-    gathered = _running_sums(totals, jnp.arange(blocks, dtype=jnp.int32), are_cut)
+    gathered = _running_sums(totals, are_cut)
     gathered = gathered.swapaxes(0, 1).reshape(-1, columns)[: blocks - 1]
     gathered = jnp.concatenate([jnp.zeros((1, columns), rows.dtype), gathered])
     return running + jnp.where(is_cut[..., None], 0.0, gathered[None])
 
 
-def _by_step(values: Array, fill: int = 0) -> Array:
+def _by_step(values: Array) -> Array:
     """Cuts `[entries]` into blocks: `[steps, blocks]`, step by step through all of them."""
-    padded = jnp.pad(values, (0, -len(values) % _BLOCK), constant_values=fill)
+    padded = jnp.pad(values, (0, -len(values) % _BLOCK))
     return padded.reshape(-1, _BLOCK).T

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from jaxtyping import Array, Int32
+
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
@@ -34,3 +36,16 @@ class Tiling:
     def pixels(self) -> int:
         """Pixels in a tile."""
         return self.side * self.side
+
+    def slot(self, tile: Int32[Array, ""], corner: Int32[Array, ""], width: Int32[Array, ""]) -> Int32[Array, ""]:
+        """Returns which of all slots, ordered by owner, belongs to one of the tiles that a Gaussian touches.
+
+        A Gaussian's slots are its rectangle of tiles, row by row.
+
+        Args:
+            tile: number of the tile among those of all images.
+            corner: the slot that the image's first tile would have if the rectangle went on to there.
+            width: tiles in a row of the rectangle.
+        """
+        local = tile % (self.columns * self.rows)
+        return corner + local // self.columns * width + local % self.columns

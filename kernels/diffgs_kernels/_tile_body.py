@@ -1,8 +1,9 @@
 """The tile body: how one tile's list of Gaussians is blended, forwards and backwards, whoever launches it.
 
-One Gaussian's row is read as scalars and meets a vector of pixels, so nothing here needs gathers or sorting. Both
-directions walk the list front to back, a stride of entries at a time: what a pixel will still receive from behind is
-what it receives in all less what it has received already.
+One Gaussian's row is read as scalars and meets vectors of pixels, so nothing here needs vectors of indices or sorting.
+Both directions walk the list front to back: what a pixel will still receive from behind is what it receives in all less
+what it has received already. A row is asked for while the one before it is blended, and its number one entry earlier,
+so that nothing waits for memory.
 
 The transmittance of a pixel that has stopped is kept negated: the sign says that it stopped, the magnitude what is
 left.
@@ -21,21 +22,44 @@ from diffgs_kernels._settings import Rules, Tiling
 GEOMETRY = 6
 """Columns of a row before its channels: mean x, mean y, conic xx, xy, yy, opacity."""
 
+_MOMENTS = 6  # sums over the pixels that the gradient of the geometry needs
+
 STRIDE = 16
 """Entries between looks at whether any pixel is still open, because a look is a reduction over the tile."""
 
-Read = Callable[[Array, int], Array]
-"""Reads one number: `read(entry, column)`."""
+Row = tuple[Array, ...]
+"""One Gaussian's numbers: `GEOMETRY` of geometry, then the channels, then what the launcher wants to know besides."""
 
-Stage = Callable[[Array], Read]
-"""Makes a stride readable: `stage(first)` returns how to read the entries from `first` to `first + STRIDE`."""
 
-Write = Callable[[Array, int, Array], None]
-"""Writes one number: `write(entry, column, value)`."""
+class List(NamedTuple):
+    """One tile's list: entries `start` to `end`, which row of the table an entry is, and that row's numbers.
+
+    `number` is also asked for one or two entries behind the end, and must return the number of some row there.
+    """
+
+    start: Int32[Array, ""]
+    end: Int32[Array, ""]
+    number: Callable[[Array], Array]
+    row: Callable[[Array], Row]
+
+
+class Gradients(NamedTuple):
+    """Where gradient rows go.
+
+    `total` sums a vector over its pixels, or leaves that to `write`; `write(place, row, gradient)` is called for each
+    entry of a stride with its place in the stride and one gradient a column; `flush(entries)` after every stride, with
+    the number of its entries; `clear(row)` for every entry that no pixel saw.
+    """
+
+    stride: int
+    total: Callable[[Array], Array]
+    write: Callable[[Array, Row, tuple[Array, ...]], None]
+    flush: Callable[[Array], None]
+    clear: Callable[[Row], None]
 
 
 class Pixels(NamedTuple):
-    """Pixel centres measured from the tile's centre, and where in the image that is; pixels."""
+    """Some of a tile's pixel centres, measured from the tile's centre, and where in the image that is; pixels."""
 
     x: Float[Array, "pixels"]
     y: Float[Array, "pixels"]
@@ -54,8 +78,17 @@ class Splat(NamedTuple):
     opacity: Float[Array, ""]
 
 
+Parts = tuple[Float[Array, "pixels"], ...]
+"""A number for each pixel of a tile, in as many vectors as the launcher likes."""
+
+
+class _Ahead(NamedTuple):
+    row: Row
+    number: Int32[Array, ""]
+
+
 class Footprint(NamedTuple):
-    """One Gaussian at every pixel: alpha (zero where skipped), where that is clamped, and the way from its mean."""
+    """One Gaussian at some pixels: alpha (zero where skipped), where that is clamped, and the way from its mean."""
 
     alpha: Float[Array, "pixels"]
     is_clamped: Bool[Array, "pixels"]
@@ -64,11 +97,11 @@ class Footprint(NamedTuple):
 
 
 def pixels_of(tile: Int32[Array, ""], pixel: Int32[Array, "pixels"], tiling: Tiling, dtype: jnp.dtype) -> Pixels:
-    """Returns a tile's pixels, row by row.
+    """Returns some of a tile's pixels.
 
     Args:
         tile: number of the tile among those of all images.
-        pixel: 0, 1, 2, …, laid out as the launcher wants its vectors.
+        pixel: their numbers, row by row, laid out as the launcher wants its vectors.
         tiling: of every image.
         dtype: of the coordinates.
     """
@@ -83,22 +116,18 @@ def pixels_of(tile: Int32[Array, ""], pixel: Int32[Array, "pixels"], tiling: Til
 
 
 def blend_list(
-    stage: Stage,
-    start: Int32[Array, ""],
-    end: Int32[Array, ""],
-    transmittance: Float[Array, "pixels"],
-    blended: tuple[Float[Array, "pixels"], ...],
-    pixels: Pixels,
+    listed: List,
+    transmittance: Parts,
+    blended: tuple[Parts, ...],
+    pixels: tuple[Pixels, ...],
     rules: Rules,
-) -> tuple[Float[Array, "pixels"], tuple[Float[Array, "pixels"], ...]]:
-    """Blends the entries `start` to `end` over what is already there.
+) -> tuple[Parts, tuple[Parts, ...]]:
+    """Blends a list over what is already there.
 
     Args:
-        stage: of the entries' rows, `GEOMETRY` columns and then the channels.
-        start: the first entry.
-        end: behind the last.
+        listed: the tile's entries, front to back.
         transmittance: left at each pixel, negated where blending has stopped.
-        blended: one vector a channel.
+        blended: one for each channel.
         pixels: of the tile.
         rules: thresholds.
 
@@ -106,82 +135,127 @@ def blend_list(
         `transmittance` and `blended` afterwards.
     """
 
-    def visit(read: Read, entry: Array, state: tuple) -> tuple:
+    def visit(entry: Array, row: Row, state: tuple) -> tuple:
+        del entry
         transmittance, blended = state
-        alpha = _footprint(_splat(read, entry, pixels), pixels, rules).alpha
-        transmittance, weight = _dim(transmittance, alpha, rules)[:2]
-        return transmittance, tuple(total + weight * read(entry, GEOMETRY + c) for c, total in enumerate(blended))
+        alphas = [_footprint(_splat(row, part), part, rules).alpha for part in pixels]
+        dimmed = [_dim(light, alpha, rules) for light, alpha in zip(transmittance, alphas, strict=True)]
+        blended = tuple(
+            tuple(total + weight * row[GEOMETRY + c] for total, (_, weight, _) in zip(parts, dimmed, strict=True))
+            for c, parts in enumerate(blended)
+        )
+        return tuple(light for light, _, _ in dimmed), blended
 
-    return _walk(visit, stage, start, end, (transmittance, blended))[1]
+    return _walk(visit, lambda entries: None, STRIDE, listed, (transmittance, blended))[1]
 
 
 def blend_list_backward(
-    stage: Stage,
-    write: Write,
-    start: Int32[Array, ""],
-    end: Int32[Array, ""],
-    transmittance: Float[Array, "pixels"],
-    behind: Float[Array, "pixels"],
-    cotangents: tuple[Float[Array, "pixels"], ...],
-    pixels: Pixels,
+    listed: List,
+    gradients: Gradients,
+    transmittance: Parts,
+    behind: Parts,
+    cotangents: tuple[Parts, ...],
+    pixels: tuple[Pixels, ...],
     rules: Rules,
-) -> tuple[Int32[Array, ""], Float[Array, "pixels"], Float[Array, "pixels"]]:
-    """Writes the gradient of each entry's row, as far as any pixel is open; the rows behind are left as they are.
+) -> tuple[Parts, Parts]:
+    """Writes the gradient of each entry's row: of all of them, zeros for those that no pixel saw.
 
     With w = T·alpha and g the channels' cotangents, the gradient of alpha is T·(c·g) − behind/(1 − alpha).
 
     Args:
-        stage: as in `blend_list`.
-        write: of an entry's gradient row.
-        start: as in `blend_list`.
-        end: as in `blend_list`.
+        listed: as in `blend_list`.
+        gradients: where they go.
         transmittance: as in `blend_list`, before this list.
         behind: what each pixel's loss receives from these entries and all behind them, background included.
-        cotangents: of the blended channels, one vector a channel.
+        cotangents: of the blended channels, one for each.
         pixels: as in `blend_list`.
         rules: as in `blend_list`.
 
     Returns:
-        The first entry whose gradient was not written, and `transmittance` and `behind` afterwards.
+        `transmittance` and `behind` afterwards.
     """
 
-    def visit(read: Read, entry: Array, state: tuple) -> tuple:
-        transmittance, behind = state
-        splat = _splat(read, entry, pixels)
-        footprint = _footprint(splat, pixels, rules)
-        dimmed, weight, is_live = _dim(transmittance, footprint.alpha, rules)
-        received = jnp.zeros_like(transmittance)
+    def visit_part(row: Row, light: Array, behind: Array, cotangents: list[Array], part: Pixels) -> tuple:
+        splat = _splat(row, part)
+        footprint = _footprint(splat, part, rules)
+        dimmed, weight, is_live = _dim(light, footprint.alpha, rules)
+        received = jnp.zeros_like(light)
         for c, cotangent in enumerate(cotangents):
-            received = received + cotangent * read(entry, GEOMETRY + c)
+            received = received + cotangent * row[GEOMETRY + c]
         behind = behind - weight * received
-        slope = jnp.where(is_live, transmittance * received - behind / (1.0 - footprint.alpha), 0.0)
-        for column, value in enumerate(_splat_gradient(splat, footprint, slope)):
-            write(entry, column, value)
-        for c, cotangent in enumerate(cotangents):
-            write(entry, GEOMETRY + c, jnp.sum(weight * cotangent))
-        return dimmed, behind
+        slope = jnp.where(is_live, light * received - behind / (1.0 - footprint.alpha), 0.0)
+        return dimmed, behind, (*_moments(footprint, slope), *(weight * cotangent for cotangent in cotangents))
 
-    reached, (transmittance, behind) = _walk(visit, stage, start, end, (transmittance, behind))
-    return reached, transmittance, behind
+    def visit(entry: Array, row: Row, state: tuple) -> tuple:
+        transmittance, behind = state
+        parts = [
+            visit_part(row, transmittance[i], behind[i], [channel[i] for channel in cotangents], part)
+            for i, part in enumerate(pixels)
+        ]
+        sums = [gradients.total(functools.reduce(jnp.add, terms)) for terms in zip(*(p[2] for p in parts), strict=True)]
+        geometry = _geometry_gradient(_splat(row, pixels[0]), sums[:_MOMENTS])
+        gradients.write((entry - listed.start) % gradients.stride, row, (*geometry, *sums[_MOMENTS:]))
+        return tuple(part[0] for part in parts), tuple(part[1] for part in parts)
+
+    def clear(entry: Array, row: Row, state: tuple) -> tuple:
+        del entry
+        gradients.clear(row)
+        return state
+
+    reached, state = _walk(visit, gradients.flush, gradients.stride, listed, (transmittance, behind))
+    rest = listed._replace(start=reached)
+    _visit_entries(clear, rest, reached, listed.end, _look_ahead(rest), ())
+    return state
 
 
 def _walk(
-    visit: Callable[[Read, Array, tuple], tuple], stage: Stage, start: Array, end: Array, state: tuple
+    visit: Callable[[Array, Row, tuple], tuple],
+    after: Callable[[Array], None],
+    length: int,
+    listed: List,
+    state: tuple,
 ) -> tuple[Array, tuple]:
-    """Visits entries front to back until the list ends or all pixels stop; transmittance is first in `state`."""
+    """Visits entries front to back until the list ends or all pixels stop; transmittance is first in `state`.
 
-    def is_open(carry: tuple[Array, tuple]) -> Array:
-        return (carry[0] < end) & (jnp.max(carry[1][0]) > 0.0)
+    Returns:
+        The first entry that was not visited, and the state after those that were.
+    """
 
-    def stride(carry: tuple[Array, tuple]) -> tuple[Array, tuple]:
-        until = jnp.minimum(carry[0] + STRIDE, end)
-        return until, jax.lax.fori_loop(carry[0], until, functools.partial(visit, stage(carry[0])), carry[1])
+    def is_open(carry: tuple[Array, _Ahead, tuple]) -> Array:
+        light = functools.reduce(jnp.maximum, carry[2][0])
+        return (carry[0] < listed.end) & (jnp.max(light) > 0.0)
 
-    return jax.lax.while_loop(is_open, stride, (start, state))
+    def stride(carry: tuple[Array, _Ahead, tuple]) -> tuple[Array, _Ahead, tuple]:
+        first, ahead, state = carry
+        until = jnp.minimum(first + length, listed.end)
+        ahead, state = _visit_entries(visit, listed, first, until, ahead, state)
+        after(until - first)
+        return until, ahead, state
+
+    reached, _, state = jax.lax.while_loop(is_open, stride, (listed.start, _look_ahead(listed), state))
+    return reached, state
 
 
-def _splat(read: Read, entry: Array, pixels: Pixels) -> Splat:
-    x, y, xx, xy, yy, opacity = (read(entry, column) for column in range(GEOMETRY))
+def _look_ahead(listed: List) -> _Ahead:
+    """Returns the row of a list's first entry, and the number of its second."""
+    return _Ahead(listed.row(listed.number(listed.start)), listed.number(listed.start + 1))
+
+
+def _visit_entries(
+    visit: Callable[[Array, Row, tuple], tuple], listed: List, first: Array, until: Array, ahead: _Ahead, state: tuple
+) -> tuple[_Ahead, tuple]:
+    """Visits the entries `first` to `until`, asking for rows before they are needed."""
+
+    def step(entry: Array, carry: tuple[_Ahead, tuple]) -> tuple[_Ahead, tuple]:
+        ahead, state = carry
+        following = _Ahead(listed.row(ahead.number), listed.number(entry + 2))
+        return following, visit(entry, ahead.row, state)
+
+    return jax.lax.fori_loop(first, until, step, (ahead, state))
+
+
+def _splat(row: Row, pixels: Pixels) -> Splat:
+    x, y, xx, xy, yy, opacity = row[:GEOMETRY]
     # Moved before pixels are subtracted: near the tile, where it matters, this difference is small and rounds little.
     return Splat(x - pixels.center_x, y - pixels.center_y, xx, xy, yy, opacity)
 
@@ -202,19 +276,24 @@ def _dim(transmittance: Array, alpha: Array, rules: Rules) -> tuple[Array, Array
     return jnp.where(is_live, left, -jnp.abs(transmittance)), jnp.where(is_live, transmittance * alpha, 0.0), is_live
 
 
-def _splat_gradient(splat: Splat, footprint: Footprint, slope: Array) -> tuple[Array, ...]:
-    """Sums d/dalpha over the pixels into gradients of the geometry's columns.
+def _moments(footprint: Footprint, slope: Array) -> tuple[Array, ...]:
+    """Returns what must be summed over the pixels to have the gradient of the geometry: d/dpower times 1, dx, dy, ….
 
     alpha = o·exp(−power), so d/dpower = −alpha·d/dalpha, and no gradient passes a clamped or skipped alpha.
     """
     by_power = jnp.where(footprint.is_clamped, 0.0, -footprint.alpha * slope)
     x, y = by_power * footprint.dx, by_power * footprint.dy
-    sum_x, sum_y = jnp.sum(x), jnp.sum(y)
+    return by_power, x, y, x * footprint.dx, x * footprint.dy, y * footprint.dy
+
+
+def _geometry_gradient(splat: Splat, moments: list[Array]) -> tuple[Array, ...]:
+    """Turns the sums of `_moments` into the gradient of the geometry's columns."""
+    by_power, x, y, xx, xy, yy = moments
     return (
-        -(splat.xx * sum_x + splat.xy * sum_y),
-        -(splat.xy * sum_x + splat.yy * sum_y),
-        0.5 * jnp.sum(x * footprint.dx),
-        jnp.sum(x * footprint.dy),
-        0.5 * jnp.sum(y * footprint.dy),
-        -jnp.sum(by_power) / jnp.where(splat.opacity > 0.0, splat.opacity, 1.0),
+        -(splat.xx * x + splat.xy * y),
+        -(splat.xy * x + splat.yy * y),
+        0.5 * xx,
+        xy,
+        0.5 * yy,
+        -by_power / jnp.where(splat.opacity > 0.0, splat.opacity, 1.0),
     )

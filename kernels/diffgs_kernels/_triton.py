@@ -2,6 +2,9 @@
 
 The arrays are handed over whole, and each program reads and writes its own tile's part of them, because blocks of the
 Triton backend are powers of two and a list is of any length.
+
+Backwards a program is a single warp, eight pixels a thread in tiles of 16: its sums over the tile's pixels are
+additions within a thread and five shuffles, and no warp waits for another one.
 """
 
 import functools
@@ -13,16 +16,18 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array
 
 from diffgs_kernels._settings import Rules, Tiling
-from diffgs_kernels._tile_body import Read, blend_list, blend_list_backward, pixels_of
-from diffgs_kernels._triton_row_sums import sum_rows
+from diffgs_kernels._tile_body import STRIDE, Gradients, List, Row, blend_list, blend_list_backward, pixels_of
+from diffgs_kernels._triton_row_sums import add_rows
 
-__all__ = ["blend_pass", "blend_pass_backward", "sum_rows"]
+__all__ = ["add_rows", "blend_pass", "blend_pass_backward"]
 
-_PARAMETERS = triton.CompilerParams(num_warps=4)
+_FORWARD_WARPS = 2
+_BACKWARD_WARPS = 1
 
 
 def blend_pass(
-    rows: Array,
+    table: Array,
+    ids: Array,
     starts: Array,
     counts: Array,
     transmittance: Array,
@@ -37,15 +42,17 @@ def blend_pass(
         functools.partial(_blend_kernel, tiling=tiling, rules=rules),
         out_shape=(_like(transmittance), _like(blended)),
         grid=starts.shape,
-        compiler_params=_PARAMETERS,
+        compiler_params=triton.CompilerParams(num_warps=_FORWARD_WARPS),
         interpret=interpret,
         name="blend_pass",
     )
-    return launch(rows, starts, counts, transmittance, blended)
+    return launch(table, ids, starts, counts, transmittance, blended)
 
 
 def blend_pass_backward(
-    rows: Array,
+    table: Array,
+    ids: Array,
+    owners: Array,
     starts: Array,
     counts: Array,
     transmittance: Array,
@@ -57,78 +64,101 @@ def blend_pass_backward(
     interpret: bool,
 ) -> tuple[Array, Array, Array]:
     """Launches what `_kernels.blend_pass_backward` describes."""
+    rows = jax.ShapeDtypeStruct((ids.shape[0], table.shape[1]), table.dtype)
     launch = pl.pallas_call(
         functools.partial(_blend_backward_kernel, tiling=tiling, rules=rules),
-        out_shape=(_like(transmittance), _like(behind), _like(rows)),
+        out_shape=(_like(transmittance), _like(behind), rows),
         grid=starts.shape,
-        # A program leaves out what lies behind its last open pixel, so the gradients start as zeros.
-        input_output_aliases={6: 2},
-        compiler_params=_PARAMETERS,
+        compiler_params=triton.CompilerParams(num_warps=_BACKWARD_WARPS),
         interpret=interpret,
         name="blend_pass_backward",
     )
-    return launch(rows, starts, counts, transmittance, behind, cotangents, jnp.zeros_like(rows))
+    return launch(table, ids, owners, starts, counts, transmittance, behind, cotangents)
 
 
 def _blend_kernel(
-    rows, starts, counts, transmittance_in, blended_in, transmittance_out, blended_out, *, tiling: Tiling, rules: Rules
+    table,
+    ids,
+    starts,
+    counts,
+    transmittance_in,
+    blended_in,
+    transmittance_out,
+    blended_out,
+    *,
+    tiling: Tiling,
+    rules: Rules,
 ):
     tile = pl.program_id(0)
     channels = range(blended_in.shape[1])
-    start = starts[tile]
-    transmittance, blended = blend_list(
-        lambda first: _reader(rows),
-        start,
-        start + counts[tile],
-        transmittance_in[tile, :],
-        tuple(blended_in[tile, c, :] for c in channels),
-        pixels_of(tile, _pixel_numbers(tiling), tiling, rows.dtype),
+    (transmittance,), blended = blend_list(
+        _list(ids, starts, counts, tile, lambda number: _columns(table, number)),
+        (transmittance_in[tile, :],),
+        tuple((blended_in[tile, c, :],) for c in channels),
+        (pixels_of(tile, _pixel_numbers(tiling), tiling, table.dtype),),
         rules,
     )
     transmittance_out[tile, :] = transmittance
     for c in channels:
-        blended_out[tile, c, :] = blended[c]
+        blended_out[tile, c, :] = blended[c][0]
 
 
 def _blend_backward_kernel(
-    rows,
+    table,
+    ids,
+    owners,
     starts,
     counts,
     transmittance_in,
     behind_in,
     cotangents,
-    zeros,
     transmittance_out,
     behind_out,
-    gradients,
+    rows,
     *,
     tiling: Tiling,
     rules: Rules,
 ):
-    del zeros  # the same memory as `gradients`
     tile = pl.program_id(0)
-    start = starts[tile]
+    columns = table.shape[1]
+    # One store of a whole row: neighbouring threads write neighbouring numbers.
+    column = jax.lax.broadcasted_iota(jnp.int32, (pl.next_power_of_2(columns),), 0)
 
-    def write(entry: Array, column: int, value: Array) -> None:
-        gradients[entry, column] = value
+    def store(row: Row, gradient: tuple[Array, ...] = ()) -> None:
+        values = jnp.zeros(column.shape, table.dtype)
+        for c, value in enumerate(gradient):
+            values = jnp.where(column == c, value, values)
+        slot = tiling.slot(tile, *row[columns:])
+        triton.store(rows.at[jnp.broadcast_to(slot, column.shape), column], values, mask=column < columns)
 
-    _, transmittance, behind = blend_list_backward(
-        lambda first: _reader(rows),
-        write,
-        start,
-        start + counts[tile],
-        transmittance_in[tile, :],
-        behind_in[tile, :],
-        tuple(cotangents[tile, c, :] for c in range(cotangents.shape[1])),
-        pixels_of(tile, _pixel_numbers(tiling), tiling, rows.dtype),
+    gradients = Gradients(
+        stride=STRIDE,
+        total=jnp.sum,
+        write=lambda place, row, gradient: store(row, gradient),
+        flush=lambda entries: None,
+        clear=store,
+    )
+    (transmittance,), (behind,) = blend_list_backward(
+        _list(ids, starts, counts, tile, lambda number: (*_columns(table, number), *_columns(owners, number, 2))),
+        gradients,
+        (transmittance_in[tile, :],),
+        (behind_in[tile, :],),
+        tuple((cotangents[tile, c, :],) for c in range(cotangents.shape[1])),
+        (pixels_of(tile, _pixel_numbers(tiling), tiling, table.dtype),),
         rules,
     )
     transmittance_out[tile, :] = transmittance
     behind_out[tile, :] = behind
 
 
-def _reader(rows) -> Read:
-    return lambda entry, column: rows[entry, column]
+def _list(ids, starts, counts, tile: Array, row) -> List:
+    start, last = starts[tile], ids.shape[0] - 1
+    return List(start, start + counts[tile], lambda entry: ids[jnp.minimum(entry, last)], row)
+
+
+def _columns(table, number: Array, columns: int | None = None) -> Row:
+    """Reads a row of a table, or the first columns of it."""
+    return tuple(table[number, column] for column in range(columns or table.shape[1]))
 
 
 def _pixel_numbers(tiling: Tiling) -> Array:

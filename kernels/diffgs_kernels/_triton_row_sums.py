@@ -9,53 +9,51 @@ from jaxtyping import Array, Float, Int32
 _BLOCK = 16  # owners a program looks after: with 16 columns, two sums a thread
 
 
-def sum_rows(
+def add_rows(
     rows: Float[Array, "entries columns"],
-    owners: Int32[Array, "entries"],
-    count: int,
+    owners: Int32[Array, "m 4"],
+    sums: Float[Array, "m columns"],
     *,
     interpret: bool = False,
-) -> Float[Array, "count columns"]:
-    """Sums the rows of each owner, in the order in which they come.
-
-    Entries are sorted by owner; then a program walks through the rows of a few owners side by side.
+) -> Float[Array, "m columns"]:
+    """Adds the rows of each owner to its sum, one after the other; a program walks through those of a few owners.
 
     Args:
-        rows: any finite numbers.
-        owners: whose row it is; rows of owners outside [0, count) are left out.
-        count: number of owners.
+        rows: of every owner one behind the other.
+        owners: as in `_kernels.blend_pass_backward`.
+        sums: so far.
         interpret: run on any device, slowly, as plain JAX: for tests.
     """
-    entries, columns = rows.shape
-    owners = jnp.where((owners >= 0) & (owners < count), owners, count)
-    order = jnp.arange(entries, dtype=jnp.int32)
-    _, order = jax.lax.sort((owners, order), num_keys=1, is_stable=True)
-    padded = -(-count // _BLOCK) * _BLOCK
-    lengths = jnp.zeros(padded, jnp.int32).at[jnp.where(owners < count, owners, padded)].add(1, mode="drop")
-    starts = jnp.cumsum(lengths, dtype=jnp.int32) - lengths
     launch = pl.pallas_call(
-        _sum_kernel,
-        out_shape=jax.ShapeDtypeStruct((padded, pl.next_power_of_2(columns)), rows.dtype),
-        grid=(padded // _BLOCK,),
+        _add_kernel,
+        out_shape=jax.ShapeDtypeStruct(sums.shape, sums.dtype),
+        grid=(-(-sums.shape[0] // _BLOCK),),
+        input_output_aliases={2: 0},
         compiler_params=triton.CompilerParams(num_warps=4),
         interpret=interpret,
-        name="sum_rows",
+        name="add_rows",
     )
-    return launch(rows, order, starts, lengths)[:count, :columns]
+    return launch(rows, owners, sums)
 
 
-def _sum_kernel(rows, order, starts, lengths, sums):
-    columns, width = rows.shape[1], sums.shape[1]
-    first = pl.program_id(0) * _BLOCK
-    start, length = starts[pl.ds(first, _BLOCK)], lengths[pl.ds(first, _BLOCK)]
-    column = jax.lax.broadcasted_iota(jnp.int32, (_BLOCK, width), 1)
-    is_column = column < columns
-    column = jnp.where(is_column, column, 0)
+def _add_kernel(rows, owners, sums_in, sums_out):
+    count, columns = sums_out.shape
+    shape = (_BLOCK, pl.next_power_of_2(columns))
+    owner = pl.program_id(0) * _BLOCK + jax.lax.broadcasted_iota(jnp.int32, (_BLOCK,), 0)
+    is_owner = owner < count
+
+    def number(column: int) -> Array:
+        return triton.load(owners.at[owner, jnp.full((_BLOCK,), column, jnp.int32)], mask=is_owner, other=0)
+
+    first, length = number(2), number(3)
+    column = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    target = (jnp.broadcast_to(owner[:, None], shape), column)
+    is_target = is_owner[:, None] & (column < columns)
 
     def add(step: Array, total: Array) -> Array:
-        is_there = step < length
-        entry = order[jnp.where(is_there, start + step, 0)]
-        values = rows[jnp.broadcast_to(entry[:, None], column.shape), column]
-        return total + jnp.where(is_column & is_there[:, None], values, 0.0)
+        source = (jnp.broadcast_to((first + step)[:, None], shape), column)
+        is_there = (step < length)[:, None] & (column < columns)
+        return total + triton.load(rows.at[source], mask=is_there, other=0.0)
 
-    sums[pl.ds(first, _BLOCK), :] = jax.lax.fori_loop(0, jnp.max(length), add, jnp.zeros((_BLOCK, width), rows.dtype))
+    before = triton.load(sums_in.at[target], mask=is_target, other=0.0)
+    triton.store(sums_out.at[target], jax.lax.fori_loop(0, jnp.max(length), add, before), mask=is_target)

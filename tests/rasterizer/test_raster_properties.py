@@ -181,7 +181,8 @@ def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
     )
 
     def compiled_lists():
-        return jax.jit(lambda is_open, start: list_tiles(rectangles, is_open, start, grid, images=images, capacity=40))
+        settings = {"images": images, "capacity": 40, "with_owners": True}
+        return jax.jit(lambda is_open, start: list_tiles(rectangles, is_open, start, grid, **settings))
 
     def as_sets(found: TileLists) -> list[list[int]]:
         begins, counts = np.asarray(found.starts), np.asarray(found.counts)
@@ -200,6 +201,18 @@ def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
                     tiles[tile].append(int(rectangles.ids[splat]))
         return tiles
 
+    def check_slots(found: TileLists) -> None:
+        """By owner, a splat's entries are its rectangle row by row, and all slots in use are the first ones."""
+        assert found.owners is not None
+        owners, taken = np.asarray(found.owners), []
+        for tile, splats in enumerate(as_sets(found)):
+            row, column = divmod(tile % grid.tiles, grid.columns)
+            for splat in splats:
+                corner, width, begin, count = owners[splat]
+                taken.append(corner + row * width + column)
+                assert begin <= taken[-1] < begin + count
+        assert sorted(taken) == list(range(owners[:, 3].sum()))
+
     by_counting = compiled_lists()
     is_open = np.ones(images * grid.tiles, bool)
     by_counting(jnp.asarray(is_open), jnp.int32(0))  # settings are read when a function is traced
@@ -214,6 +227,7 @@ def test_every_way_of_grouping_agrees(images_packed, monkeypatch):
         assert int(found.next_splat) > start
         assert as_sets(found) == by_hand(is_open, start, int(found.next_splat))
         assert as_sets(counted) == by_hand(is_open, start, int(counted.next_splat))
+        check_slots(found)
         is_open &= rng.random(len(is_open)) < 0.9  # as the front covers them
         start, passes = int(found.next_splat), passes + 1
     assert passes > 5
@@ -237,6 +251,15 @@ def test_the_number_of_passes_follows_the_pairs_there_are():
     found = lists(everywhere, jnp.ones(grid.tiles, bool))
     assert found.next_splat == (1 << 20) // grid.tiles
     np.testing.assert_array_equal(found.counts, (1 << 20) // grid.tiles)
+
+
+def test_groups_are_bounded_by_their_edges():
+    """What a GPU does in place of a search: groups without members, and slots of no group at the end."""
+    counts = np.asarray([3, 0, 1, 7, 0, 0, 2, 0])
+    group = np.repeat(np.arange(10), [*counts, 0, 5]).astype(np.int32)
+    starts, found = jax.jit(_ordering.group_bounds_by_edges, static_argnums=1)(jnp.asarray(group), len(counts))
+    np.testing.assert_array_equal(found, counts)
+    np.testing.assert_array_equal(starts, np.where(counts > 0, np.cumsum(counts) - counts, 0))
 
 
 def test_free_gaussians_do_not_halve_what_a_key_holds():
