@@ -8,7 +8,15 @@ from diffgs_jax.geometry.cameras import (
     spherical_position,
     world_to_camera,
 )
-from diffgs_jax.geometry.gaussians import Gaussians, covariances, principal_axes, rotation_matrices, with_unit_rotations
+from diffgs_jax.geometry.columns import join_columns, split_columns
+from diffgs_jax.geometry.gaussians import (
+    Gaussians,
+    covariance_entries,
+    covariances,
+    principal_axes,
+    rotation_matrices,
+    with_unit_rotations,
+)
 from diffgs_jax.geometry.mirroring import mirror_cameras, mirror_gaussians
 from diffgs_jax.geometry.object_frame import (
     FOREGROUND_RATIO,
@@ -28,11 +36,15 @@ from diffgs_jax.geometry.similarity import (
     similarity_between,
 )
 from diffgs_jax.geometry.smoothing import DILATION, SMOOTHED_DILATION, smoothed
-from diffgs_jax.geometry.spherical_harmonics import sh_from_color, sh_to_color, spherical_harmonics
+from diffgs_jax.geometry.spherical_harmonics import color_columns, sh_from_color, sh_to_color, spherical_harmonics
 from diffgs_jax.geometry.turning import turn_gaussians
 from diffgs_jax.geometry.views import OBJECT, SCENE, Views
 
 __all__ = [
+    "color_columns",
+    "covariance_entries",
+    "join_columns",
+    "split_columns",
     "DILATION",
     "OBJECT",
     "SCENE",

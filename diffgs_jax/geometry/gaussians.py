@@ -1,6 +1,7 @@
 """3D Gaussians as one value, and what their parameters mean (3DGS, Kerbl et al. 2023)."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +33,7 @@ def rotation_matrices(quaternions: Float[Array, "*batch 4"]) -> Float[Array, "*b
 
     One shorter than 1e-12 becomes the identity and has zero gradient, so that no input makes a NaN.
     """
-    return jnp.stack([jnp.stack(row, axis=-1) for row in _rotation_entries(quaternions)], axis=-2)
+    return jnp.stack([jnp.stack(row, axis=-1) for row in _rotation_entries(_components(quaternions))], axis=-2)
 
 
 def covariances(
@@ -45,14 +46,27 @@ def covariances(
         scales: standard deviations along the rotated axes, world units.
         unit: as for `principal_axes`.
     """
+    entry = covariance_entries(_components(rotations), _components(scales), unit=unit)
+    rows = [jnp.stack([entry[min(i, j), max(i, j)] for j in range(3)], axis=-1) for i in range(3)]
+    return jnp.stack(rows, axis=-2)
+
+
+def covariance_entries(
+    rotations: Sequence[Float[Array, "*batch"]], scales: Sequence[Float[Array, "*batch"]], *, unit: bool = True
+) -> dict[tuple[int, int], Float[Array, "*batch"]]:
+    """Returns entries (row, column) of the upper triangles of `covariances`.
+
+    Args:
+        rotations: w, x, y, z.
+        scales: along the three axes.
+        unit: as for `principal_axes`.
+    """
     factor = _scaled_entries(rotations, scales, unit)
-    entry = {
+    return {
         (i, j): functools.reduce(jnp.add, (factor[i][k] * factor[j][k] for k in range(3)))
         for i in range(3)
         for j in range(i, 3)
     }
-    rows = [jnp.stack([entry[min(i, j), max(i, j)] for j in range(3)], axis=-1) for i in range(3)]
-    return jnp.stack(rows, axis=-2)
 
 
 def principal_axes(
@@ -66,7 +80,8 @@ def principal_axes(
         unit: normalise the quaternions. Otherwise R is what the formula makes of each as it is, |q|² of the rotation
             and 1 − |q|² of the identity: what renderers compute that trust their input to be normalised.
     """
-    return jnp.stack([jnp.stack(row, axis=-1) for row in _scaled_entries(rotations, scales, unit)], axis=-2)
+    entries = _scaled_entries(_components(rotations), _components(scales), unit)
+    return jnp.stack([jnp.stack(row, axis=-1) for row in entries], axis=-2)
 
 
 def with_unit_rotations(gaussians: Gaussians) -> Gaussians:
@@ -94,20 +109,24 @@ def with_unit_rotations(gaussians: Gaussians) -> Gaussians:
     return gaussians._replace(rotations=rotations, scales=scales)
 
 
-def _scaled_entries(rotations: Array, scales: Array, unit: bool) -> list[list[Array]]:
+def _components(values: Array) -> list[Array]:
+    return [values[..., i] for i in range(values.shape[-1])]
+
+
+def _scaled_entries(rotations: Sequence[Array], scales: Sequence[Array], unit: bool) -> list[list[Array]]:
     # Written out by component: XLA has no good way with many 3×3 products, and may take them in TF32 on a GPU.
-    entries = _rotation_entries(rotations) if unit else _entries(*(rotations[..., i] for i in range(4)))
-    return [[row[k] * scales[..., k] for k in range(3)] for row in entries]
+    entries = _rotation_entries(rotations) if unit else _entries(*rotations)
+    return [[row[k] * scales[k] for k in range(3)] for row in entries]
 
 
-def _rotation_entries(quaternions: Float[Array, "*batch 4"]) -> list[list[Float[Array, "*batch"]]]:
+def _rotation_entries(components: Sequence[Float[Array, "*batch"]]) -> list[list[Float[Array, "*batch"]]]:
     """Returns the entries of the rotation matrices, row by row."""
     # Divided by the largest component first, so that no square overflows or vanishes. What is divided by has no
     # gradient, because the length of the quotient is divided out again.
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(quaternions), axis=-1))
+    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, map(jnp.abs, components)))
     is_degenerate = largest < 1e-12
     largest = jnp.where(is_degenerate, 1.0, largest)
-    w, x, y, z = (quaternions[..., i] / largest for i in range(4))
+    w, x, y, z = (value / largest for value in components)
     inverse = 1.0 / jnp.sqrt(jnp.where(is_degenerate, 1.0, w * w + x * x + y * y + z * z))
     unit = (jnp.where(is_degenerate, float(i == 0), value * inverse) for i, value in enumerate((w, x, y, z)))
     return _entries(*unit)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -69,21 +70,37 @@ def sh_to_color(
         means: Gaussian centres, world units.
         camera_center: camera positions, world units.
     """
-    degree = math.isqrt(sh.shape[-2]) - 1
+    entries = [[sh[..., k, channel] for channel in range(3)] for k in range(sh.shape[-2])]
+    return jnp.stack(color_columns(entries, [means[..., i] for i in range(3)], camera_center), axis=-1)
+
+
+def color_columns(
+    sh: Sequence[Sequence[Float[Array, "*batch n"]]],
+    places: Sequence[Float[Array, "*batch n"]],
+    camera_center: Float[Array, "*batch 3"],
+) -> list[Float[Array, "*batch n"]]:
+    """Returns red, green and blue of `sh_to_color`.
+
+    Args:
+        sh: coefficients, [k][channel].
+        places: x, y, z of the Gaussians' centres, world units.
+        camera_center: camera positions, world units.
+    """
+    degree = math.isqrt(len(sh)) - 1
     if degree == 0:  # no direction: also no gradient into the means or the pose
-        return jnp.maximum(0.0, 0.5 + BAND_0 * sh[..., 0, :])
-    offset = means - camera_center[..., None, :]
+        return [jnp.maximum(0.0, 0.5 + BAND_0 * value) for value in sh[0]]
+    offset = [place - camera_center[..., None, i] for i, place in enumerate(places)]
     # Divided by the largest component first, so that no square overflows or vanishes. What is divided by has no
     # gradient, because the length of the quotient is divided out again.
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(offset), axis=-1))
+    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, map(jnp.abs, offset)))
     is_nowhere = largest < 1e-18
     largest = jnp.where(is_nowhere, 1.0, largest)
-    x, y, z = (offset[..., i] / largest for i in range(3))
+    x, y, z = (value / largest for value in offset)
     inverse = 1.0 / jnp.sqrt(jnp.where(is_nowhere, 1.0, x * x + y * y + z * z))
     basis = _basis(x * inverse, y * inverse, z * inverse, degree)
     # Written out: a dot product of default precision may be taken in TF32 on a GPU.
-    total = functools.reduce(jnp.add, (value[..., None] * sh[..., k, :] for k, value in enumerate(basis)))
-    return jnp.maximum(0.0, 0.5 + total)
+    totals = (functools.reduce(jnp.add, (value * sh[k][i] for k, value in enumerate(basis))) for i in range(3))
+    return [jnp.maximum(0.0, 0.5 + total) for total in totals]
 
 
 def sh_from_color(color: Float[Array, "*batch 3"]) -> Float[Array, "*batch 1 3"]:

@@ -33,7 +33,7 @@ class _Listing(TypedDict):
 
 def blend_tiles(
     projection: Projection,
-    channels: Float[Array, "images n c"],
+    table: Float[Array, "images n columns"],
     *,
     grid: TileGrid,
     capacity: int,
@@ -44,16 +44,14 @@ def blend_tiles(
     Gives what `reference.blend_dense` gives, with memory like n + capacity + pixels.
 
     Args:
-        projection: 2D Gaussians of every image.
-        channels: what is blended.
+        projection: 2D Gaussians of every image, for the lists.
+        table: rows of `GEOMETRY` columns and of what is blended.
         grid: tiles of every image.
         capacity: how many (tile, Gaussian) pairs are held at once, at least `grid.tiles`.
         launcher: who blends a pass.
     """
     images, count = projection.depths.shape
     rectangles = tile_rectangles(jax.tree.map(jax.lax.stop_gradient, projection), grid)
-    opacities = jnp.where(projection.is_visible, projection.opacities, 0.0)
-    table = jnp.concatenate([projection.means, projection.conics, opacities[..., None], channels], axis=-1)
     blended, transmittance = _blend(grid, images, capacity, launcher, table.reshape(images * count, -1), rectangles)
     return from_tiles(blended, grid), from_tiles(transmittance[:, None], grid)[..., 0]
 

@@ -10,7 +10,7 @@ finite numbers go in.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -61,6 +61,26 @@ class Projection(NamedTuple):
     opacities: Float[Array, "*batch n"]
 
 
+class ProjectedColumns(NamedTuple):
+    """A `Projection` by component.
+
+    Attributes:
+        means: x and y.
+        conics: xx, xy, yy.
+        depths: as in `Projection`.
+        extents: half-width and half-height.
+        is_visible: as in `Projection`.
+        opacities: as in `Projection`.
+    """
+
+    means: list[Float[Array, "*batch n"]]
+    conics: list[Float[Array, "*batch n"]]
+    depths: Float[Array, "*batch n"]
+    extents: list[Float[Array, "*batch n"]]
+    is_visible: Bool[Array, "*batch n"]
+    opacities: Float[Array, "*batch n"]
+
+
 def project(
     means: Float[Array, "*batch n 3"],
     covariances: Float[Array, "*batch n 3 3"],
@@ -96,15 +116,59 @@ def project(
             has a determinant of at most 1e-6 before it (RaDe-GS, Zhang et al. 2024). Without dilation it dims what is
             smaller than a pixel by half at most.
     """
+    spread = {(i, j): 0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i in range(3) for j in range(i, 3)}
+    found = project_columns(
+        [means[..., i] for i in range(3)],
+        spread,
+        opacities,
+        cameras,
+        height=height,
+        width=width,
+        near=near,
+        dilation=dilation,
+        antialiased=antialiased,
+        subpixel_dimming=subpixel_dimming,
+    )
+    means2d, conics, extents = (jnp.stack(values, axis=-1) for values in (found.means, found.conics, found.extents))
+    return Projection(means2d, conics, found.depths, extents, found.is_visible, found.opacities)
+
+
+def project_columns(
+    places: Sequence[Float[Array, "*batch n"]],
+    spread: Mapping[tuple[int, int], Float[Array, "*batch n"]],
+    opacities: Float[Array, "*batch n"],
+    cameras: Cameras,
+    *,
+    height: int,
+    width: int,
+    near: float,
+    dilation: float,
+    antialiased: bool,
+    subpixel_dimming: bool,
+) -> ProjectedColumns:
+    """Projects like `project`, from components to components.
+
+    Args:
+        places: x, y, z of the means.
+        spread: entries (row, column) of the upper triangles of the covariances.
+        opacities: as in `project`.
+        cameras: as in `project`.
+        height: as in `project`.
+        width: as in `project`.
+        near: as in `project`.
+        dilation: as in `project`.
+        antialiased: as in `project`.
+        subpixel_dimming: as in `project`.
+    """
     cameras, is_usable = usable_cameras(cameras, height=height, width=width)
     view = world_to_camera(jnp.asarray(cameras.camera_to_world))
     lens = jnp.asarray(cameras.intrinsics) * _sizes(height, width, cameras.intrinsics)
     focal, center = ([lens[..., None, i] for i in pair] for pair in ((0, 1), (2, 3)))
 
-    is_visible = jnp.all(jnp.abs(means) < _FARTHEST, axis=-1) & is_usable[..., None]
-    is_visible &= jnp.all(jnp.abs(covariances) < _LARGEST_COVARIANCE, axis=(-2, -1))
+    is_visible = (_largest(places) < _FARTHEST) & is_usable[..., None]
+    is_visible &= _largest(list(spread.values())) < _LARGEST_COVARIANCE
     is_visible &= (opacities >= ALPHA_MIN) & (opacities < _LARGEST_OPACITY)
-    world = [jnp.where(is_visible, means[..., i], 0.0) for i in range(3)]
+    world = [jnp.where(is_visible, place, 0.0) for place in places]
     camera = [_dot([view[..., None, i, j] for j in range(3)], world) + view[..., None, i, 3] for i in range(3)]
     is_visible &= (_largest(camera) < _FARTHEST) & (camera[2] > near)
     x, y = (jnp.where(is_visible, value, 0.0) for value in camera[:2])
@@ -121,11 +185,7 @@ def project(
     is_visible &= (_largest(centers) < _FARTHEST_PIXEL) & (_largest(rows[0] + rows[1]) < _LARGEST_MAGNIFICATION)
     centers = [jnp.where(is_visible, value, 0.0) for value in centers]
     rows = [[jnp.where(is_visible, value, 0.0) for value in row] for row in rows]
-    entry = {
-        (i, j): jnp.where(is_visible, 0.5 * (covariances[..., i, j] + covariances[..., j, i]), 0.0)
-        for i in range(3)
-        for j in range(i, 3)
-    }
+    entry = {place: jnp.where(is_visible, value, 0.0) for place, value in spread.items()}
     opacities = jnp.where(is_visible, opacities, 1.0)
 
     xx, xy, yy = _projected_covariance(rows, entry)
@@ -149,8 +209,7 @@ def project(
     # alpha ≥ 1/255 inside dᵀ Σ'⁻¹ d ≤ 2 ln(255 o), whose bounding box has half-sides sqrt(2 ln(255 o) Σ'ᵢᵢ).
     level = 2.0 * jnp.log(jnp.maximum(opacities / ALPHA_MIN, 1.0))
     extents = [jnp.sqrt(jax.lax.stop_gradient(level * (variance + dilation))) for variance in (xx, yy)]
-    means2d, conics, extents = (jnp.stack(values, axis=-1) for values in (centers, conics, extents))
-    return Projection(means2d, conics, depth, extents, is_visible, opacities)
+    return ProjectedColumns(centers, list(conics), depth, extents, is_visible, opacities)
 
 
 def usable_cameras(cameras: Cameras, *, height: int, width: int) -> tuple[Cameras, Bool[Array, "*batch"]]:

@@ -9,14 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffgs_jax.geometry import Cameras, Gaussians, covariances, sh_to_color
+from diffgs_jax.geometry import Cameras, Gaussians, color_columns, covariance_entries, join_columns, split_columns
 from diffgs_jax.rasterizer._blending import blend_tiles
 from diffgs_jax.rasterizer._checks import check_arrays, check_settings
 from diffgs_jax.rasterizer._explicit import draw_split, explicit_layout
 from diffgs_jax.rasterizer._launchers import choose_launcher
 from diffgs_jax.rasterizer._tiles import TileGrid
 from diffgs_jax.rasterizer.backends import Backend
-from diffgs_jax.rasterizer.projection import ALPHA_MIN, Projection, project, usable_cameras
+from diffgs_jax.rasterizer.projection import (
+    ALPHA_MIN,
+    ProjectedColumns,
+    Projection,
+    project_columns,
+    usable_cameras,
+)
 from diffgs_jax.rasterizer.reference import blend_dense
 
 _LARGEST = 1e9
@@ -118,11 +124,13 @@ def render(
     launcher = choose_launcher(backend)
     grid = TileGrid(height, width, launcher.tile)
 
-    def blend(projection: Projection, channels: Array) -> tuple[Array, Array]:
-        splats = projection.depths.size
-        most = _default_capacity(splats) if capacity is None else capacity
-        most = min(max(most, grid.tiles), splats * grid.tiles)
-        return blend_tiles(projection, channels, grid=grid, capacity=most, launcher=launcher)
+    def blend(splats: ProjectedColumns, channels: list[Array]) -> tuple[Array, Array]:
+        count = splats.depths.size
+        most = _default_capacity(count) if capacity is None else capacity
+        most = min(max(most, grid.tiles), count * grid.tiles)
+        opacities = jnp.where(splats.is_visible, splats.opacities, 0.0)
+        table = join_columns([*splats.means, *splats.conics, opacities, *channels])
+        return blend_tiles(_joined(splats), table, grid=grid, capacity=most, launcher=launcher)
 
     optics = _Optics(height, width, near, dilation, antialiased, subpixel_dimming)
     return _draw(blend, optics, gaussians, cameras, background, features, unit_rotations, with_radii=with_radii)
@@ -165,7 +173,10 @@ def render_dense(
         ValueError: as in `render`.
     """
     check_settings(height, width, near, dilation, None)
-    blend = functools.partial(blend_dense, height=height, width=width)
+
+    def blend(splats: ProjectedColumns, channels: list[Array]) -> tuple[Array, Array]:
+        return blend_dense(_joined(splats), join_columns(channels), height=height, width=width)
+
     optics = _Optics(height, width, near, dilation, antialiased, subpixel_dimming)
     return _draw(blend, optics, gaussians, cameras, background, features, unit_rotations, with_radii=with_radii)
 
@@ -173,8 +184,8 @@ def render_dense(
 class _Scene(NamedTuple):
     """All images of a call as one flat batch."""
 
-    projection: Projection
-    channels: Float[Array, "images n c"]
+    splats: ProjectedColumns
+    channels: list[Float[Array, "images n"]]
 
 
 class _Optics(NamedTuple):
@@ -189,7 +200,7 @@ class _Optics(NamedTuple):
 
 
 def _draw(
-    blend: Callable[[Projection, Array], tuple[Array, Array]],
+    blend: Callable[[ProjectedColumns, list[Array]], tuple[Array, Array]],
     optics: _Optics,
     gaussians: Gaussians,
     cameras: Cameras,
@@ -209,15 +220,15 @@ def _draw(
         background: float | Array | np.ndarray,
         features: Array | np.ndarray | None,
     ) -> Rendering:
-        projection, channels = _flatten(gaussians, cameras, features, optics, unit_rotations)
-        images, count = projection.depths.shape
+        splats, channels = _flatten(gaussians, cameras, features, optics, unit_rotations)
+        images, count = splats.depths.shape
         if images * count == 0:
-            blended = jnp.zeros((images, height, width, channels.shape[-1]), channels.dtype)
-            transmittance = jnp.ones((images, height, width), channels.dtype)
+            blended = jnp.zeros((images, height, width, len(channels)), splats.depths.dtype)
+            transmittance = jnp.ones((images, height, width), splats.depths.dtype)
         else:
-            blended, transmittance = blend(projection, channels)
+            blended, transmittance = blend(splats, channels)
         rendering = _compose(blended, transmittance, cameras, background, has_features=features is not None)
-        return rendering._replace(radii=_radii(projection, cameras, height, width)) if with_radii else rendering
+        return rendering._replace(radii=_radii(_joined(splats), cameras, height, width)) if with_radii else rendering
 
     layout = explicit_layout(gaussians, cameras, features)
     if layout is None:
@@ -244,28 +255,39 @@ def _flatten(
             "render fewer cameras at once"
         )
 
-    def per_image(values: Array | np.ndarray) -> Array:
-        """Repeats `[*batch, …]` for every view and flattens `[*batch, *views]`."""
-        inner = values.shape[len(batch) :]
-        values = jnp.asarray(values, dtype).reshape(batch + views + inner)
-        return jnp.broadcast_to(values, lead + inner).reshape((images, *inner))
+    def per_image(column: Array) -> Array:
+        """Repeats `[*batch, n]` for every view and flattens `[*batch, *views]`."""
+        count = column.shape[-1]
+        column = column.reshape(*batch, *views, count)
+        return jnp.broadcast_to(column, (*lead, count)).reshape(images, count)
 
-    (means, rotations, scales, opacities, sh), features = _without_nonfinite(gaussians, features, dtype)
+    means, rotations, scales, (opacities,), sh, *others = _finite_columns(gaussians, features, dtype)
     if not unit_rotations:
-        rotations = jnp.clip(rotations, -_LONGEST_QUATERNION, _LONGEST_QUATERNION)
-    spread = covariances(rotations, _bounded(scales), unit=unit_rotations)
+        rotations = [jnp.clip(value, -_LONGEST_QUATERNION, _LONGEST_QUATERNION) for value in rotations]
+    spread = covariance_entries(rotations, [_bounded(value) for value in scales], unit=unit_rotations)
     poses = jnp.asarray(cameras.camera_to_world, dtype).reshape(images, 4, 4)
     flat = Cameras(poses, jnp.asarray(cameras.intrinsics, dtype).reshape(images, 4))
-    means = per_image(means)
-    projection = project(means, per_image(spread), per_image(opacities), flat, **optics._asdict())
-    is_visible = projection.is_visible[..., None]
+    places = [per_image(value) for value in means]
+    splats = project_columns(
+        places,
+        {place: per_image(value) for place, value in spread.items()},
+        per_image(opacities),
+        flat,
+        **optics._asdict(),
+    )
     usable, _ = usable_cameras(flat, height=optics.height, width=optics.width)
     centers = jnp.asarray(usable.camera_to_world)[..., :3, 3]
-    colors = sh_to_color(per_image(_bounded(sh)), jnp.where(is_visible, means, 0.0), centers)
-    channels = [jnp.where(is_visible, colors, 0.0), jnp.where(is_visible, projection.depths[..., None], 0.0)]
-    if features is not None:
-        channels.append(jnp.where(is_visible, per_image(_bounded(features)), 0.0))
-    return _Scene(projection, jnp.concatenate(channels, axis=-1))
+    colors = color_columns(
+        [[per_image(_bounded(value)) for value in sh[3 * k : 3 * k + 3]] for k in range(len(sh) // 3)],
+        [jnp.where(splats.is_visible, place, 0.0) for place in places],
+        centers,
+    )
+    channels = [*colors, splats.depths, *(per_image(_bounded(value)) for leaf in others for value in leaf)]
+    return _Scene(splats, [jnp.where(splats.is_visible, channel, 0.0) for channel in channels])
+
+
+def _joined(splats: ProjectedColumns) -> Projection:
+    return Projection(*(join_columns(field) if isinstance(field, list) else field for field in splats))
 
 
 def _radii(projection: Projection, cameras: Cameras, height: int, width: int) -> Float[Array, "*batch n 2"]:
@@ -277,22 +299,21 @@ def _radii(projection: Projection, cameras: Cameras, height: int, width: int) ->
     return radii.reshape(*cameras.intrinsics.shape[:-1], *radii.shape[1:])
 
 
-def _without_nonfinite(
+def _finite_columns(
     gaussians: Gaussians, features: Array | np.ndarray | None, dtype: jnp.dtype
-) -> tuple[list[Array], Array | None]:
-    """Makes transparent what has a NaN or an infinity anywhere, before these can reach any gradient."""
+) -> list[list[Float[Array, "*batch n"]]]:
+    """Returns the components of every array, zeros for what has a NaN or an infinity anywhere.
+
+    So it is transparent before these can reach any gradient.
+    """
     leaves = [jnp.asarray(leaf, dtype) for leaf in (*gaussians, *([] if features is None else [features]))]
-    lead = gaussians.opacities.ndim
-
-    def mask(leaf: Array) -> Array:
-        return jnp.all(jnp.isfinite(leaf), axis=tuple(range(lead, leaf.ndim)))
-
-    is_finite = functools.reduce(jnp.logical_and, map(mask, leaves))
-    leaves = [
-        jnp.where(is_finite.reshape(is_finite.shape + (1,) * (leaf.ndim - lead)), leaf, jnp.zeros((), dtype))
+    lead = gaussians.opacities.shape
+    columns = [
+        split_columns(leaf.reshape(*lead, int(np.prod(leaf.shape[len(lead) :])))) if leaf.ndim > len(lead) else [leaf]
         for leaf in leaves
     ]
-    return leaves[:5], leaves[5] if features is not None else None
+    is_finite = functools.reduce(jnp.logical_and, (jnp.isfinite(value) for leaf in columns for value in leaf))
+    return [[jnp.where(is_finite, value, 0.0) for value in leaf] for leaf in columns]
 
 
 def _bounded(values: Array) -> Array:
