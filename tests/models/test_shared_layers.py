@@ -1,5 +1,7 @@
 """Transformer pieces against other libraries, formulas and algebra."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from diffgs_jax.models.layers import (
     sinusoidal_embedding,
     unpatchify,
 )
-from diffgs_jax.models.layers.attention import attend
+from diffgs_jax.models.layers.attention import attend, attend_with
 
 
 def test_patches_hold_the_pixels_they_should():
@@ -52,6 +54,24 @@ def test_attention_equals_jax_nn_with_gradients():
     ours, theirs = (jax.jit(value_and_gradients, static_argnums=0)(f) for f in (attend, jax.nn.dot_product_attention))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_attention_by_cudnn_lowers_for_a_gpu(monkeypatch):
+    """Forward and backward become cuDNN's calls, as on a machine with an NVIDIA GPU; here there is none to run them."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    cudnn = importlib.import_module("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91200)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
+    monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda capability: capability == "9.0")
+
+    def loss(query, key, value):
+        return jnp.sum(attend_with("cudnn", query, key, value).astype(jnp.float32))
+
+    given = [jax.ShapeDtypeStruct((2, 128, 4, 64), jnp.bfloat16)] * 3
+    lowered = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).trace(*given).lower(lowering_platforms=("cuda",)).as_text()
+    assert "__cudnn$fmhaSoftmax" in lowered
+    assert "__cudnn$fmhaSoftmaxBackward" in lowered
+    assert "tensor<2x4x128x128x" not in lowered  # tokens × tokens, for each head
 
 
 def test_layer_norm_equals_flax():
@@ -100,3 +120,13 @@ def test_how_the_trunk_is_run_changes_no_number(inputs, keeps):
     expected, actual = value_and_gradients(), value_and_gradients(remat=True, unroll=True, remat_keeps=keeps)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_between_blocks_tokens_have_the_type_of_the_settings(inputs):
+    """So what a rematerialised block keeps for the backward pass is its input in that type, and nothing more."""
+    tokens, condition = inputs
+    trunk = make_trunk(dtype=jnp.bfloat16, remat=True)
+    assert jax.eval_shape(trunk, tokens, condition).dtype == tokens.dtype
+    kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(lambda x: trunk(x, condition), x)[1], tokens))
+    layers = jax.tree.leaves(nnx.state(trunk.blocks))[0].shape[0]
+    assert [leaf.dtype for leaf in kept if leaf.shape == (layers, *tokens.shape)] == [jnp.bfloat16]

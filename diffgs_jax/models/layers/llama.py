@@ -108,15 +108,16 @@ class LlamaTrunk(nnx.Module):
         def stack(rngs: nnx.Rngs) -> LlamaBlock:
             return LlamaBlock(width, heads, hidden, attention=attention, dtype=dtype, rngs=rngs)
 
-        self.remat, self.unroll = remat, unroll
+        self.dtype, self.remat, self.unroll = dtype, remat, unroll
         self.blocks = stack(rngs)
 
     def __call__(self, tokens: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
-        """Returns the tokens after the last block."""
+        """Returns the tokens after the last block, in the type they came in; between blocks they have the trunk's."""
         graphdef, stacked = nnx.split(self.blocks)
 
         def step(carry: Array, layer: nnx.State) -> tuple[Array, None]:
             return nnx.merge(graphdef, layer)(carry), None
 
         body = jax.checkpoint(step) if self.remat else step
-        return jax.lax.scan(body, tokens, stacked, unroll=self.unroll)[0]
+        last = jax.lax.scan(body, tokens.astype(self.dtype), stacked, unroll=self.unroll)[0]
+        return last.astype(tokens.dtype)

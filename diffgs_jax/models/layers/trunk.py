@@ -48,6 +48,7 @@ class Trunk(nnx.Module):
                 rngs=rngs,
             )
 
+        self.dtype = dtype
         self.remat = remat
         self.remat_keeps = remat_keeps
         self.unroll = unroll
@@ -59,7 +60,7 @@ class Trunk(nnx.Module):
     def __call__(
         self, tokens: Float[Array, "b n width"], condition: Float[Array, "b width"]
     ) -> Float[Array, "b n width"]:
-        """Returns the tokens after the last block.
+        """Returns the tokens after the last block, in the type they came in; between blocks they have the trunk's.
 
         Args:
             tokens: of one sample each, all attending to all.
@@ -74,4 +75,5 @@ class Trunk(nnx.Module):
         policies = jax.checkpoint_policies
         policy = policies.dots_with_no_batch_dims_saveable if self.remat_keeps == "products" else None
         body = jax.checkpoint(step, policy=policy) if self.remat else step
-        return jax.lax.scan(body, tokens, stacked, unroll=self.unroll)[0]
+        last = jax.lax.scan(body, tokens.astype(self.dtype), stacked, unroll=self.unroll)[0]
+        return last.astype(tokens.dtype)
