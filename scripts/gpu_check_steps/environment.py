@@ -11,7 +11,10 @@ import subprocess
 from gpu_check_steps.reporting import report
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch", "gsplat")
-_NEEDED = ("flax", "optax", "orbax", "grain", "tyro", "cattrs", "array_record", "jaxtyping", "lazy_loader")
+_NEEDED = (
+    *("flax", "optax", "orbax", "grain", "tyro", "cattrs", "array_record", "jaxtyping", "lazy_loader"),
+    *("msgpack", "scipy", "PIL", "imageio", "tqdm", "filelock"),
+)
 _WANTED = ("beartype", "pytest", "tensorboardX", "gsplat")
 
 
@@ -19,7 +22,8 @@ def main() -> None:
     """Reports; the packages first, because JAX may not even start."""
     missing = [name for name in (*_NEEDED, *_WANTED) if importlib.util.find_spec(name) is None]
     report(
-        commit=_output(["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"]),
+        commit=os.environ.get("GPU_CHECK_COMMIT")
+        or _output(["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"]),
         python=platform.python_version(),
         cores=os.cpu_count(),
         driver=_output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]),

@@ -12,6 +12,11 @@ BACKENDS = ("xla", "triton", "mosaic")
 _HERE = pathlib.Path(__file__).parent
 _TESTS = ("tests/kernels", "tests/rasterizer/test_raster_golden.py")
 _DRY_TESTS = ("tests/kernels/test_tile_kernels.py", "-k", "definition or stops_for_good")
+TRAININGS = {
+    "diffusion_gs": pathlib.Path("configs/diffusion_gs/finetune_64.py"),
+    "gsrecon": pathlib.Path("configs/gsrecon/furniture_64.py"),
+}
+"""What can be trained. The first goes on from the bundled model, and is scored."""
 _MEASURED = "pixel_aligned"
 """The workload that decides which backend is the fastest; `correct` it must be on both."""
 
@@ -28,6 +33,8 @@ class Setup:
     """Record store that is trained on."""
     dry: bool = False
     """Everything at tiny size."""
+    trained: tuple[str, ...] = ("diffusion_gs",)
+    """Which of `TRAININGS`, each for the same share of the time."""
 
 
 def make_plan(setup: Setup) -> list[Step]:
@@ -52,31 +59,50 @@ def make_plan(setup: Setup) -> list[Step]:
 
         return command
 
-    def train(facts: Facts, limit: float) -> Sequence[str]:
-        words = ["--seconds", str(0.95 * limit), "--data", str(setup.data), *work]
-        if setup.dry:
-            words += ["--resolution", "32", "--batch-size", "2", "--probe-steps", "2", "--most-steps", "2"]
-        return [*program("train"), *words, "--backend", fastest_backend(facts)]
+    def train(name: str) -> Callable[[Facts, float], Sequence[str]]:
+        def command(facts: Facts, limit: float) -> Sequence[str]:
+            words = ["--config", str(TRAININGS[name]), "--run", run_name(name), "--data", str(setup.data), *work]
+            words += ["--seconds", str(0.95 * limit)]
+            if setup.dry:
+                words += ["--resolution", "32", "--batch-size", "2", "--probe-steps", "2", "--most-steps", "2"]
+            return [*program("train"), *words, "--backend", fastest_backend(facts)]
+
+        return command
 
     brief = ["--steps", "2", *short, *tiny] if setup.dry else []
     few = ["--max-objects", "1", "--steps", "1", "--no-bundled"] if setup.dry else []
     run = ["--run", str(setup.work / "run")]
     configs = pathlib.Path("configs/diffusion_gs")
-    return [
+    # As users compile, and not as the test suite does to save time.
+    as_users = {} if setup.dry else {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    each = 1.0 / len(setup.trained)
+    measuring = [
         Step("environment", 0.05, lambda facts, limit: program("environment")),
         Step("gsplat_build", 0.01, gsplat_build),
-        Step("kernel_tests", 0.13, tests(_DRY_TESTS if setup.dry else _TESTS)),
-        *(Step(f"rasterizer_{name}", 0.08, rasterizer(name)) for name in BACKENDS),
+        # First, because nothing is proven without its images and gradients, and compiling is what takes the time.
+        Step("rasterizer_xla", 0.14, rasterizer("xla")),
+        *(Step(f"rasterizer_{name}", 0.08, rasterizer(name)) for name in BACKENDS[1:]),
+        Step("kernel_tests", 0.11, tests(_DRY_TESTS if setup.dry else _TESTS), environment=as_users),
         Step("rasterizer_peers", 0.06, peers(setup)),
-        Step("network", 0.10, with_backend("network", "--batch-size", "1" if setup.dry else "4", *short, *tiny)),
+        Step("network", 0.09, with_backend("network", "--batch-size", "1" if setup.dry else "4", *short, *tiny)),
         *(
-            Step(f"sampler_{side}", 0.06, with_backend("sampler", "--config", str(file), *brief))
+            Step(f"sampler_{side}", 0.05, with_backend("sampler", "--config", str(file), *brief))
             for side, file in ((256, configs / "object_256.py"), (512, configs / "object_512.py"))
         ),
-        Step("training", 0.18, train, takes_the_rest=True),
-        Step("evaluation", 0.07, with_backend("evaluate", "--data", str(setup.data), *run, *work, *few)),
-        Step("checkpoint", 0.04, publish(setup, run)),
     ]
+    # A trained model is written out before the next one is trained: the end may come at any time.
+    training = []
+    for name in setup.trained:
+        training.append(Step(f"training_{name}", 0.18 * each, train(name), takes_the_rest=name == setup.trained[-1]))
+        training.append(Step(f"checkpoint_{name}", 0.04 * each, publish(setup, name)))
+    score = with_backend("evaluate", "--data", str(setup.data), *run, *work, *few)
+    scoring = Step("evaluation", 0.06, score if "diffusion_gs" in setup.trained else lambda facts, limit: "not trained")
+    return [*measuring, *training, scoring]
+
+
+def run_name(name: str) -> str:
+    """Returns the name of the folder of one of `TRAININGS`."""
+    return "run" if name == "diffusion_gs" else f"run_{name}"
 
 
 def program(module: str) -> list[str]:
@@ -131,12 +157,14 @@ def peers(setup: Setup) -> Callable[[Facts, float], Sequence[str] | str]:
     return command
 
 
-def publish(setup: Setup, run: list[str]) -> Callable[[Facts, float], Sequence[str] | str]:
-    """Returns the command that packs the trained model."""
+def publish(setup: Setup, name: str) -> Callable[[Facts, float], Sequence[str] | str]:
+    """Returns the command that packs one of the trained models."""
+    run = setup.work / run_name(name)
 
     def command(facts: Facts, limit: float) -> Sequence[str] | str:
-        if not (setup.work / "run" / "checkpoints").exists():
+        if not (run / "checkpoints").exists():
             return "nothing was trained"
-        return [*program("publish"), *run, "--work", str(setup.work), "--out", str(setup.out / "checkpoint.packed")]
+        out = setup.out / ("checkpoint.packed" if name == "diffusion_gs" else f"checkpoint_{name}.packed")
+        return [*program("publish"), "--run", str(run), "--work", str(setup.work), "--out", str(out)]
 
     return command

@@ -28,7 +28,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Publishes, packs, unpacks."""
-    published, unpacked = arguments.work / "published", arguments.work / "unpacked"
+    published, unpacked = (arguments.work / f"{word}_{arguments.run.name}" for word in ("published", "unpacked"))
     publish_checkpoint.main(publish_checkpoint.PublishConfig(arguments.run, published, overwrite=True))
     bits = pack_checkpoint.pack(published, arguments.out, int(1e6 * arguments.megabytes))
     pack_checkpoint.unpack(arguments.out, unpacked)

@@ -26,6 +26,9 @@ WHEELS = (
 )  # fmt: skip
 """What a machine with jax, flax, optax, orbax-checkpoint, torch and pytest lacks or may lack, with what that needs."""
 
+GSPLAT = ("gsplat==1.5.3", "ninja==1.13.0", "rich==14.2.0", "markdown-it-py==4.0.0", "mdurl==0.1.2", "pygments==2.19.2")
+"""gsplat, with what compiling its CUDA code needs beside nvcc and torch."""
+
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _LIMIT = 7.0  # millions of bytes, for the wheels and for the training set each
 _RESOLUTION, _QUALITY = 64, 85
@@ -38,7 +41,7 @@ def collect(folder: pathlib.Path, store: pathlib.Path | None, *, gsplat: bool) -
     Args:
         folder: to fill.
         store: record store whose training set is packed; None packs none, and the one in the repository is trained on.
-        gsplat: also fetch gsplat's wheel, 7 MB more.
+        gsplat: also fetch gsplat's wheel and what its build needs, 9 MB more.
 
     Raises:
         UserError: if pip finds no wheel, or the wheels are too large.
@@ -51,7 +54,7 @@ def collect(folder: pathlib.Path, store: pathlib.Path | None, *, gsplat: bool) -
     if total > _LIMIT:
         raise UserError(f"the wheels have {total:.1f} MB, more than {_LIMIT:g}")
     if gsplat:
-        download(wheels, ("gsplat==1.5.3",))
+        download(wheels, GSPLAT)
     weights = weights_file("alex")
     if weights.exists():
         (folder / "cache").mkdir(exist_ok=True)
@@ -60,7 +63,8 @@ def collect(folder: pathlib.Path, store: pathlib.Path | None, *, gsplat: bool) -
     if store is not None:
         counts = pack_subset(store, folder / "training_64")
         print(f"{folder / 'training_64'}: {counts}, {_megabytes(folder / 'training_64'):.2f} MB")
-    print(f"there: pip install --no-index --no-deps --target site {wheels}/*.whl; PYTHONPATH=.:kernels:site")
+    print(f"there: pip install --no-index --no-deps --target extra_packages {wheels}/*.whl")
+    print(f"then: PYTHONPATH=.:kernels:extra_packages python scripts/gpu_check.py --out results --extras {folder}")
 
 
 def download(folder: pathlib.Path, names: tuple[str, ...]) -> None:

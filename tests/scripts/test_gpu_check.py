@@ -120,12 +120,16 @@ def test_the_fastest_backend_is_one_that_is_correct():
     assert plan.fastest_backend(facts) == "xla"
 
 
+@pytest.mark.parametrize("trained", [("diffusion_gs",), ("gsrecon",), ("diffusion_gs", "gsrecon")])
 @pytest.mark.parametrize("dry", [False, True])
-def test_the_plan(tmp_path, dry):
-    steps = plan.make_plan(plan.Setup(tmp_path, tmp_path, tmp_path, dry=dry))
+def test_the_plan(tmp_path, dry, trained):
+    steps = plan.make_plan(plan.Setup(tmp_path, tmp_path, tmp_path, dry=dry, trained=trained))
     names = [step.name for step in steps]
     assert names[0] == "environment"
-    assert names[-3:] == ["training", "evaluation", "checkpoint"]
+    # Others are held against what plain JAX leaves, and a trained model is written out before anything else is done.
+    assert names.index("rasterizer_xla") < names.index("rasterizer_triton")
+    ends = [f"{what}_{name}" for name in trained for what in ("training", "checkpoint")]
+    assert names[-len(ends) - 1 :] == [*ends, "evaluation"]
     assert sum(step.share for step in steps) == pytest.approx(1.0)
     for step in steps:
         command = step.command({}, 100.0)
@@ -140,16 +144,17 @@ def test_the_name_of_every_option_of_every_step_is_right(tmp_path):
     code = f"""
 import sys
 sys.path[:0] = [{str(ROOT / "scripts")!r}, {str(ROOT / "scripts" / "diffusion_gs")!r}]
-for name in ("imageio_ffmpeg", "trimesh", "skimage", "viser", "gradio", "onnxruntime", "cv2", "pyarrow", "plyfile"):
-    sys.modules[name] = None
+missing = "imageio_ffmpeg zstandard trimesh skimage viser gradio onnxruntime cv2 pyarrow plyfile"
+sys.modules |= dict.fromkeys(missing.split())
 import importlib, pathlib
 from diffgs_jax.config.parsing import parse_options
 from gpu_check_steps import plan
 setup = plan.Setup(*[pathlib.Path({str(tmp_path)!r})] * 3)
-(setup.work / "run" / "checkpoints").mkdir(parents=True)
+for name in plan.TRAININGS:
+    (setup.work / plan.run_name(name) / "checkpoints").mkdir(parents=True)
 gpu = {{"environment": [{{"platform": "gpu"}}]}}
 for dry in (False, True):
-    for step in plan.make_plan(plan.Setup(setup.out, setup.work, setup.data, dry=dry)):
+    for step in plan.make_plan(plan.Setup(setup.out, setup.work, setup.data, dry=dry, trained=tuple(plan.TRAININGS))):
         command = step.command(gpu, 100.0)
         if not isinstance(command, str) and "gpu_check_steps" in command[2] and step.name != "environment":
             module = importlib.import_module(command[2])
