@@ -58,6 +58,8 @@ class Options:
     """Of the tile lists; 0 for the default."""
     rounds: int = 7
     """How often every program has its turn."""
+    torch: pathlib.Path | None = None
+    """Python interpreter that has PyTorch: also time plain PyTorch on a CPU (`benchmarks/torch_rasterizer.py`)."""
     curves: bool = False
     """Vary the number of Gaussians, the size and the number of views, one at a time, and plot them."""
     out: pathlib.Path = pathlib.Path("benchmarks/rasterizer.jsonl")
@@ -103,7 +105,7 @@ def measure(options: Options, workload: Workload) -> dict[str, Any]:
         f"{jax.devices()[0].device_kind}, backend {options.backend}"
     )
     ours, memory = make_ours(problem, options)
-    contestants = [ours, *installed_peers(problem)]
+    contestants = [ours, *installed_peers(problem, options.torch)]
     expected = np.asarray(ours.forward(), np.float32)
     for peer in contestants[1:]:
         image = peer.forward()

@@ -1,10 +1,11 @@
-"""Who the rasterizer is compared with in `bench_rasterizer.py`: a C loop on a CPU, gsplat and splax on an NVIDIA GPU.
+"""Who the rasterizer is compared with in `bench_rasterizer.py`: C and PyTorch on a CPU, gsplat and splax on a GPU.
 
 A peer that is not installed is left out. Every one of them renders the same problem and is given what it wants as input
 before the clock starts.
 """
 
 import ctypes
+import functools
 import pathlib
 import shutil
 import subprocess
@@ -53,14 +54,24 @@ class Contestant(NamedTuple):
     covers: str
 
 
-def installed_peers(problem: Problem) -> list[Contestant]:
-    """Returns the peers that can run here; says which cannot, and why."""
+def installed_peers(problem: Problem, torch_python: pathlib.Path | None = None) -> list[Contestant]:
+    """Returns the peers that can run here; says which cannot, and why.
+
+    Args:
+        problem: what is rendered.
+        torch_python: interpreter that has PyTorch, for plain PyTorch on a CPU.
+    """
     peers = []
-    for peer in (yardstick,) if jax.default_backend() == "cpu" else (gsplat, splax):
+    candidates: dict[str, Callable[[Problem], Contestant]] = {"gsplat": gsplat, "splax": splax}
+    if jax.default_backend() == "cpu":
+        candidates = {"the C loop": yardstick}
+        if torch_python is not None:
+            candidates["plain PyTorch"] = functools.partial(plain_torch, torch_python)
+    for name, peer in candidates.items():
         try:
             peers.append(peer(problem))
         except (ImportError, OSError, subprocess.CalledProcessError) as error:
-            print(f"without {peer.__name__}: {error}")
+            print(f"without {name}: {error}")
     return peers
 
 
@@ -105,6 +116,52 @@ def yardstick(problem: Problem) -> Contestant:
             functions.backward(*head, _pointer(image), _pointer(cotangent), *map(_pointer, gradients))
 
     return Contestant("C yardstick", forward, gradient, "tile lists and blending, without projection and sorting")
+
+
+def plain_torch(python: pathlib.Path, problem: Problem) -> Contestant:
+    """Returns the vectorised PyTorch rasterizer (`benchmarks/torch_rasterizer.py`), in a process of its own.
+
+    Args:
+        python: interpreter that has PyTorch.
+        problem: what is rendered.
+
+    Raises:
+        OSError: if the process cannot be started, or ends.
+    """
+    folder = pathlib.Path(tempfile.mkdtemp())
+    gaussians = problem.gaussians
+    nowhere = jnp.zeros((len(gaussians.means), 3))  # colours of degree 0 are the same from everywhere
+    np.savez(
+        folder / "problem.npz",
+        means=gaussians.means,
+        rotations=gaussians.rotations,
+        scales=gaussians.scales,
+        opacities=gaussians.opacities,
+        colors=np.asarray(sh_to_color(jnp.asarray(gaussians.sh), jnp.asarray(gaussians.means), nowhere)),
+        views=np.asarray(world_to_camera(jnp.asarray(problem.cameras.camera_to_world))),
+        lenses=np.asarray(problem.cameras.intrinsics, np.float32) * problem.side,
+        cotangent=problem.cotangent,
+    )
+    source = pathlib.Path(__file__).parent.parent / "benchmarks" / "torch_rasterizer.py"
+    process = subprocess.Popen([python, source, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def wait() -> None:
+        assert process.stdout is not None
+        if process.stdout.readline() != "done\n":
+            raise OSError(f"{source.name} ended with code {process.wait()}")
+
+    def ask(word: str) -> None:
+        assert process.stdin is not None
+        process.stdin.write(word + "\n")
+        process.stdin.flush()
+        wait()
+
+    def forward() -> np.ndarray:
+        ask("forward")
+        return np.load(folder / "image.npy")
+
+    wait()  # until it has read the problem: now it is known to have PyTorch
+    return Contestant("plain PyTorch", forward, functools.partial(ask, "gradient"), "everything")
 
 
 def gsplat(problem: Problem) -> Contestant:
