@@ -36,7 +36,8 @@ def make_record(options: SampleOptions, pipeline: Pipeline, folder: pathlib.Path
         folder: with the files that were made.
     """
     image = None if options.image is None else options.image.absolute()
-    kept = _converter.unstructure(dataclasses.replace(options, image=image, samples=1))
+    control = tuple(path.absolute() for path in options.control)
+    kept = _converter.unstructure(dataclasses.replace(options, image=image, control=control, samples=1))
     for name in ("out", "repeat"):
         del kept[name]
     return {
@@ -95,6 +96,7 @@ def refuse_others(record: dict[str, Any], options: SampleOptions, pipeline: Pipe
 def _inputs(options: SampleOptions) -> list[pathlib.Path]:
     """Returns all files that a sample depends on, but for the model's."""
     files = [] if options.image is None else [options.image.absolute()]
+    controls = [path.absolute() for path in options.control]
     if options.one_object:
         files = images_in(files[0])
     elif files and files[0].suffix.lower() == ".json":
@@ -103,6 +105,7 @@ def _inputs(options: SampleOptions) -> list[pathlib.Path]:
                 if name:  # a path without extension is completed, as its reader does
                     path = files[0].parent / name
                     files += [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))[:1]
+    files += controls
     return files if options.matting_model is None else [*files, options.matting_model.absolute()]
 
 

@@ -22,7 +22,8 @@ from diffgs_jax.config import TrainConfig, to_dict
 from diffgs_jax.data import TrainingBatches, device_batches, has_records, training_batches
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256
-from diffgs_jax.models import Cost, Frozen, Generates, TrainsPartly, family
+from diffgs_jax.models import Cost, Frozen, Generates, StartsFromFrozen, TrainsPartly, family
+from diffgs_jax.models.stored import stored_models
 from diffgs_jax.rasterizer import check_backend, describe_backend
 
 _FIRST_CHECKPOINT = 45.0  # seconds
@@ -77,6 +78,10 @@ def run(
     uids = [uid for store in source.sources.stores for uid in store.uids]
     batches = device_batches(source, sharding=training.batch_sharding(mesh))
     fingerprints = {name: arrays_sha256(weights) for name, weights in frozen.items()}
+    if source.latents is not None:
+        source.latents.check_makers(
+            {name: arrays_sha256(model.params) for name, model in stored_models(frozen).items()}
+        )
     frozen = jax.device_put(frozen, training.state_shardings(frozen, mesh))
 
     # Model and optimizer
@@ -101,6 +106,11 @@ def run(
         weights = load_weights(config.run.init_from, shapes.params, new)
         state = jax.device_put(training.init_state(weights, optimizer), shardings)
         counters = read_metadata(config.run.init_from).get("counters", counters)
+    elif isinstance(module, StartsFromFrozen):
+        weights = module.first_params(config.model, jax.jit(initial)().params, frozen)
+        # Copied: what the optimizer moves is its own, and frozen weights stay where they are
+        weights = jax.tree.map(jax.numpy.copy, weights)
+        state = jax.device_put(training.init_state(weights, optimizer), shardings)
     else:
         state = jax.jit(initial, out_shardings=shardings)()
     start = int(state.step)

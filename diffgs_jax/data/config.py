@@ -92,6 +92,11 @@ class DataConfig:
     """Views that only supervise: renderings are compared with them, the network never sees them."""
     view_choice: ViewChoice = ViewChoice()
     """How views are chosen."""
+    choices: int = 0
+    """In how many ways the views of a record are chosen, each drawn once for all steps; 0 chooses anew at every use."""
+    latents: str = ""
+    """Folder of latents that were computed before (`scripts/diffsplat/precompute_latents.py`), for models that learn
+    latents. They are of as many `choices`, of the same data and settings."""
     object_limits: ObjectViewLimits = ObjectViewLimits()
     """Which views of an object are combined."""
     scene_limits: SceneViewLimits = SceneViewLimits()

@@ -14,6 +14,7 @@ import numpy as np
 from diffgs_jax.data.augmentation import Maps
 from diffgs_jax.data.config import CameraAugmentation, DataConfig
 from diffgs_jax.data.images import composite
+from diffgs_jax.data.latents import LatentStore
 from diffgs_jax.data.mixing import Sources, open_sources
 from diffgs_jax.data.resume import identity, refuse_changes
 from diffgs_jax.data.samples import Sample, Samples
@@ -34,6 +35,7 @@ class TrainingBatches(Iterator[Batch]):
         sources: where the records come from.
         requirements: of the model.
         samples: what batches are made of, by position.
+        latents: that were computed before; None where there are none.
     """
 
     def __init__(
@@ -47,13 +49,21 @@ class TrainingBatches(Iterator[Batch]):
         """Use `training_batches`."""
         self.config, self.sources, self.requirements = config, sources, requirements
         self.samples = samples = Samples(config, sources, requirements.maps)
+        self.latents = latents = LatentStore(config.latents) if config.latents else None
+        if latents is not None:
+            latents.check(config, sources)
         self._identity = identity(config, sources)
         local = config.batch_size // process_count
         first = process_index * local
 
         def batch_of(step: int) -> Batch:
             start = step * config.batch_size + first
-            return collate([samples[position] for position in range(start, start + local)], config, requirements)
+            chosen = [samples[position] for position in range(start, start + local)]
+            batch = collate(chosen, config, requirements)
+            if latents is None:
+                return batch
+            choices = np.asarray([sample.choice for sample in chosen])
+            return batch._replace(latents=latents.take(np.asarray(batch.record), choices))
 
         options = grain.ReadOptions(
             num_threads=config.threads, prefetch_buffer_size=max(config.prefetch, config.threads)
@@ -124,7 +134,9 @@ def training_batches(
     if requirements.labels and not config.labels:
         raise UserError("the model learns classes: name them with data.labels")
     if split != "train":
-        config = dataclasses.replace(config, augmentation=CameraAugmentation(), random_background=0.0)
+        config = dataclasses.replace(config, augmentation=CameraAugmentation(), random_background=0.0, latents="")
+    if config.latents and not requirements.latents:
+        raise UserError("this model learns no latents: leave data.latents out")
     return TrainingBatches(config, open_sources(config, split), requirements, process_index, process_count)
 
 
@@ -186,7 +198,15 @@ def _stack_maps(maps: list[Maps], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _check(config: DataConfig, process_count: int) -> None:
-    counts = {"condition_views": 0, "noisy_views": 0, "novel_views": 0, "batch_size": 1, "resolution": 1, "threads": 0}
+    counts = {
+        "condition_views": 0,
+        "noisy_views": 0,
+        "novel_views": 0,
+        "batch_size": 1,
+        "resolution": 1,
+        "threads": 0,
+        "choices": 0,
+    }
     for name, least in counts.items():
         if getattr(config, name) < least:
             raise UserError(f"data.{name} is {getattr(config, name)}; it must be at least {least}")
@@ -194,6 +214,8 @@ def _check(config: DataConfig, process_count: int) -> None:
         raise UserError("data.condition_views and data.noisy_views are both 0; the network needs a view")
     if config.batch_size % process_count:
         raise UserError(f"data.batch_size {config.batch_size} does not divide among {process_count} hosts")
+    if config.latents and (config.augmentation != CameraAugmentation() or config.random_background):
+        raise UserError("data.latents are of views as they are: leave data.augmentation and data.random_background out")
     for path, weight in config.sources:
         if not 0 < weight < float("inf"):
             raise UserError(f"data.sources gives {path} the share {weight}; it must be positive")

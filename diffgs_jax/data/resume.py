@@ -8,7 +8,7 @@ from diffgs_jax.data.config import DataConfig
 from diffgs_jax.data.mixing import Sources
 from diffgs_jax.errors import UserError
 
-_FREE = {"path", "sources", "cache_gigabytes", "threads", "prefetch", "max_bad_records"}
+_FREE = {"path", "sources", "cache_gigabytes", "threads", "prefetch", "max_bad_records", "latents"}
 """Settings that decide how batches are read, or where from, but not what is in them.
 
 The maps and texts that batches have besides follow from the model, whose settings a run's folder guards. (Reading depth

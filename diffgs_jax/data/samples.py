@@ -43,6 +43,7 @@ class Sample(NamedTuple):
         normals: one for each view, `[s, s, 3]`, unit vectors in the world of the cameras; None where there is none.
         caption: of the record, "" where nothing is said.
         label: the class of the record, −1 for none.
+        choice: which of the record's choices of views it is; 0 where every use chooses anew.
     """
 
     images: Images
@@ -54,6 +55,7 @@ class Sample(NamedTuple):
     normals: Maps
     caption: str
     label: int
+    choice: int
 
 
 class Samples:
@@ -121,11 +123,23 @@ class Samples:
             )
         raise DataError(f"no record of {store.path} can be read")
 
-    def _sample(self, source: int, index: int, position: int) -> Sample:
+    def of_choice(self, source: int, index: int, choice: int) -> Sample:
+        """Returns the sample that one of the `choices` of a record's views is.
+
+        Raises:
+            DataError: if the record cannot be used.
+        """
+        return self._sample(source, index, 0, choice)
+
+    def _sample(self, source: int, index: int, position: int, choice: int | None = None) -> Sample:
         config = self.config
+        number = self.sources.first[source] + index
         record = self._reader.open(self.sources.stores[source], index)
         limits = config.object_limits if record.domain == OBJECT else config.scene_limits
         random = np.random.default_rng([config.seed, position])
+        if config.choices:
+            choice = int(random.integers(config.choices)) if choice is None else choice
+            random = np.random.default_rng([config.seed, number, choice, 2])
         try:
             stored = np.asarray(record.cameras.camera_to_world)
             chosen = choose_views(stored, self.counts, limits, random, config.view_choice)
@@ -157,8 +171,7 @@ class Samples:
             depths = change_maps(change, depths, intrinsics, config.resolution)
             normals = change_normals(change, normals, intrinsics, config.resolution, record.domain)
             cameras = change_cameras(change, cameras, record.domain)
-        number = self.sources.first[source] + index
-        about = record.caption, record.label
+        about = record.caption, record.label, choice or 0
         return Sample(images, cameras, record.domain, number, background, depths, normals, *about)
 
     def _report_bad(self, source: int, index: int, error: DataError) -> None:

@@ -38,6 +38,14 @@ class SamplingOptions:
     images; they need not know classes themselves."""
     classifier_scale: float = 1.0
     """How hard it pushes; 1 is what probability says, more is surer and less varied."""
+    controlnet: tuple[pathlib.Path, ...] = ()
+    """Folders of trained ControlNets that steer a diffsplat model with a U-Net, each by a picture (`control`)."""
+    control_scale: tuple[float, ...] = (1.0,)
+    """How hard ControlNets steer: one number, or one for each; 1 is as in training."""
+    control_window: tuple[float, float] = (0.0, 1.0)
+    """At which of the steps ControlNets steer: from one fraction of them to another."""
+    guess_mode: bool = False
+    """Let ControlNets steer the guided half alone, and what is finer count less: for prompts that say nothing."""
     views: int | None = None
     """Views to generate, evenly around the object; more make more Gaussians. By default those the model was trained
     with, 3."""
@@ -75,6 +83,12 @@ class InputOptions:
     foreground_ratio: float | Literal["model"] | None = "model"
     """The object's larger side over the side of the view the model is shown; `model` takes what the model was trained
     with, None keeps the image's framing."""
+    control: tuple[pathlib.Path, ...] = ()
+    """What ControlNets are shown: one file for all, or one for each. A control picture, or a splat (`.ply`, `.spz`,
+    `.splat`, `.glb`) in the object frame, which is rendered as the first camera sees it."""
+    control_from: Literal["map", "picture"] = "map"
+    """What images in `control` are: the control picture itself (`map`), or a picture of an object, whose edges are
+    found."""
     label: int | None = None
     """Number of the class to make, for models that know classes."""
     prompt: str | None = None

@@ -32,6 +32,7 @@ from diffgs_jax.inference.blob import blob_image
 from diffgs_jax.inference.checks import check_options
 from diffgs_jax.inference.classifiers import load_classifier
 from diffgs_jax.inference.conditions import PosedImages, check_posed, read_posed_images
+from diffgs_jax.inference.controls import Steered, check_controls, make_controls
 from diffgs_jax.inference.filtering import filtered, rendering_of
 from diffgs_jax.inference.guidance import guidance_factors, guidance_scales
 from diffgs_jax.inference.options import InputOptions, SamplingOptions, with_changes
@@ -48,6 +49,7 @@ from diffgs_jax.models import (
     Requirements,
     Sampling,
     StartsFromImage,
+    TakesControls,
     family,
 )
 from diffgs_jax.rasterizer import describe_backend
@@ -228,8 +230,22 @@ class Pipeline:
         labels = None
         if self.requirements.labels or sampling.classifier is not None:
             labels = np.full(count, -1 if inputs.label is None else inputs.label, np.int32)
+        controls = ()
+        if sampling.controlnet:
+            assert cameras is not None  # of what can be steered
+            sampler = self.sampler(sampling)
+            steered = Steered(self.config, self.frozen, self.requirements)
+            times = np.zeros(0) if sampler is None else np.asarray(sampler.timesteps)
+            controls = make_controls(inputs, sampling, steered, times, cameras)
         return Request(
-            self.config.data.resolution, domain, condition, cameras, text=text, negative_text=negative, labels=labels
+            self.config.data.resolution,
+            domain,
+            condition,
+            cameras,
+            text=text,
+            negative_text=negative,
+            controls=controls,
+            labels=labels,
         )
 
     def check(
@@ -245,6 +261,9 @@ class Pipeline:
             UserError: naming the option and what it may be.
         """
         generated = len(self._rig(sampling.views, has_image=has_image).azimuths)
+        check_controls(inputs, sampling)
+        if sampling.controlnet and not isinstance(family(self.config.model), TakesControls):
+            raise UserError("ControlNets steer diffsplat models only, and this is none: leave --controlnet out")
         check_options(
             inputs,
             sampling,

@@ -3,6 +3,7 @@
 from diffgs_jax.models.bundles import (
     Batch,
     Classifier,
+    Control,
     Cost,
     DataSettings,
     Frozen,
@@ -21,6 +22,7 @@ from diffgs_jax.models.bundles import (
 )
 from diffgs_jax.models.capabilities import (
     ChoosesSamplers,
+    Controls,
     DecodesQuickly,
     Diffuses,
     Encodes,
@@ -30,7 +32,9 @@ from diffgs_jax.models.capabilities import (
     MakesGrids,
     Predicts,
     Renders,
+    StartsFromFrozen,
     StartsFromImage,
+    TakesControls,
     TrainsPartly,
 )
 from diffgs_jax.models.family import (
@@ -47,6 +51,8 @@ __all__ = [
     "Batch",
     "ChoosesSamplers",
     "Classifier",
+    "Control",
+    "Controls",
     "Cost",
     "DataSettings",
     "DecodesQuickly",
@@ -70,7 +76,9 @@ __all__ = [
     "Request",
     "Requirements",
     "Sampling",
+    "StartsFromFrozen",
     "StartsFromImage",
+    "TakesControls",
     "Text",
     "TrainsPartly",
     "config_of_kind",

@@ -41,6 +41,28 @@ class ModelConfig(Protocol):
 # Bundles of arrays
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """A trained network that steers a generation by a picture of the first view (a ControlNet), and how hard.
+
+    Attributes:
+        config: its settings, of a family that `Controls`.
+        params: its weights.
+        picture: `[b, h, w, 3]` in [0, 1].
+        scale: of all it adds.
+        times: `[2]` the first and last of the timesteps, by value, at which it adds anything.
+        guess: let what is finer count less, and steer the guided half alone.
+    """
+
+    config: ModelConfig = dataclasses.field(metadata={"static": True})
+    params: Params
+    picture: Float[Array | np.ndarray, "b h w 3"]
+    scale: Float[Array | np.ndarray, ""]
+    times: Float[Array | np.ndarray, "2"]
+    guess: bool = dataclasses.field(default=False, metadata={"static": True})
+
+
 class Text(NamedTuple):
     """Words as a family's tokenizer gives them.
 
@@ -65,6 +87,7 @@ class Batch(NamedTuple):
         record: `[b]`, the index of the record in its split, counted through all sources.
         text: the captions, if the family asked for them.
         labels: `[b]` classes, −1 where there is none, if the family asked for them.
+        latents: `[b, v, h, w, c]` of the inputs, where they were computed before.
     """
 
     inputs: Views
@@ -72,6 +95,7 @@ class Batch(NamedTuple):
     record: Int32[Array | np.ndarray, "b"]
     text: Text | None = None
     labels: Int32[Array | np.ndarray, "b"] | None = None
+    latents: Float[Array | np.ndarray, "b v h w c"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -86,7 +110,7 @@ class Request:
         domain: `[b]`, `OBJECT` or `SCENE`.
         text: the prompts.
         negative_text: what to stay away from.
-        control: `[b, v, h, w, c]` images that steer the generation.
+        controls: networks that steer it, each by a picture.
         mask: `[b, n, h, w]`, True where a given view is to be made anew.
         labels: `[b]` classes, −1 for none.
     """
@@ -97,7 +121,7 @@ class Request:
     cameras: Cameras | None = None
     text: Text | None = None
     negative_text: Text | None = None
-    control: Float[Array | np.ndarray, "b v h w c"] | None = None
+    controls: tuple[Control, ...] = ()
     mask: Bool[Array | np.ndarray, "b n h w"] | None = None
     labels: Int32[Array | np.ndarray, "b"] | None = None
 
@@ -190,6 +214,7 @@ class Requirements:
             that are no padding; called from several threads. A record without a caption has "". None for families
             without text.
         labels: whether classes of records are read in training.
+        latents: whether training can do with latents that were computed before.
         condition_views: least and most posed views that a request gives.
         prompt: whether a request has a prompt.
         cameras: whether a request names cameras of the views to generate.
@@ -208,6 +233,7 @@ class Requirements:
     maps: tuple[MapName, ...] = ()
     tokenize: Callable[[Sequence[str]], Text] | None = None
     labels: bool = False
+    latents: bool = False
     condition_views: tuple[int, int] = (0, 0)
     prompt: Literal["none", "optional", "required"] = "none"
     cameras: bool = False

@@ -1,7 +1,7 @@
 """What a model family may offer beside `Family`: each a protocol of its own, because not every family has it."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32, Key, PRNGKeyArray
@@ -10,6 +10,7 @@ from diffgs_jax.diffusion import Denoise, LogProbability, SamplerConfig, Sampler
 from diffgs_jax.geometry import Cameras, Gaussians, Views
 from diffgs_jax.models.bundles import (
     Batch,
+    Control,
     Frozen,
     Generated,
     Metrics,
@@ -18,6 +19,7 @@ from diffgs_jax.models.bundles import (
     Request,
     Sampling,
 )
+from diffgs_jax.models.control_pictures import ControlMap
 from diffgs_jax.models.importing import ImportedModel, ImportOptions, PublishedWeights
 from diffgs_jax.rasterizer import Backend
 
@@ -197,6 +199,106 @@ class TrainsPartly(Protocol):
 
     def is_trained(self, config: Any, path: tuple[str, ...]) -> bool:
         """Tells whether the leaf of that path is trained."""
+        ...
+
+
+@runtime_checkable
+class StartsFromFrozen(Protocol):
+    """A family whose training begins with weights of a model that it uses."""
+
+    def first_params(self, config: Any, params: Params, frozen: Frozen) -> Params:
+        """Returns the weights that a run begins with.
+
+        Args:
+            config: the model's settings.
+            params: of `init`.
+            frozen: of `load_frozen(config, "training")`.
+        """
+        ...
+
+
+@runtime_checkable
+class Controls(Protocol):
+    """A family of networks that steer what another generates, by a picture (ControlNets)."""
+
+    def check_base(self, config: Any, base: Any) -> None:
+        """Refuses a model that this one cannot steer, by its settings.
+
+        Raises:
+            UserError: saying why.
+        """
+        ...
+
+    def residuals(
+        self,
+        config: Any,
+        params: Params,
+        x: Float[Array, "b v h w inputs"],
+        timesteps: Array,
+        text: Float[Array, "b m context"],
+        picture: Float[Array | np.ndarray, "b height width 3"],
+        *,
+        scale: Float[Array, ""],
+        guess: bool,
+        added: Any,
+    ) -> Any:
+        """Returns what is added inside of the other network, a pytree that is summed over several of these."""
+        ...
+
+
+class Controlled(NamedTuple):
+    """What a network that can be steered is.
+
+    Attributes:
+        unet: its settings, a `LatentUNetConfig`.
+        downsampling: pixels of a view along a side for each latent pixel.
+    """
+
+    unet: Any
+    downsampling: int
+
+
+@runtime_checkable
+class TakesControls(Protocol):
+    """A family whose generations can be steered by networks of a family that `Controls`."""
+
+    def controlled_network(self, config: Any) -> Controlled:
+        """Returns what is steered.
+
+        Raises:
+            UserError: if the model has a network that cannot be.
+        """
+        ...
+
+    def control_turn(self, config: Any, frozen: Frozen, cameras: Cameras) -> Float[Array, "b 3 3"]:
+        """Returns the turns from the axes of the first of the cameras `[b, v]` to the world that pictures are in."""
+        ...
+
+    def control_picture(
+        self, config: Any, frozen: Frozen, views: Views, kind: ControlMap, source: Literal["records", "splat"]
+    ) -> Float[Array, "b h w 3"]:
+        """Returns the picture of the first view of each object of a batch.
+
+        Args:
+            config: the model's settings.
+            frozen: of `load_frozen(config, "training")`.
+            views: `[b, v]`.
+            kind: what it shows.
+            source: what it is made of: the views' own maps, or the splat that is made of them.
+        """
+        ...
+
+    def steered_loss(
+        self,
+        config: Any,
+        params: Params,
+        frozen: Frozen,
+        batch: Batch,
+        key: PRNGKeyArray,
+        step: Int32[Array, ""],
+        controls: tuple[Control, ...],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Returns the family's loss where the network is steered."""
         ...
 
 

@@ -154,6 +154,7 @@ def config_of_kind(kind: Any, source: str = "config") -> type:
 
 
 def _register_families() -> None:
+    from diffgs_jax.models.controlnet.config import ControlNetModelConfig
     from diffgs_jax.models.ddpm.config import DDPMConfig
     from diffgs_jax.models.diffsplat.config import DiffSplatConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
@@ -167,6 +168,7 @@ def _register_families() -> None:
     register("gsrecon", GSReconConfig, "diffgs_jax.models.gsrecon.family")
     register("gsvae", GSVAEConfig, "diffgs_jax.models.gsvae.family")
     register("diffsplat", DiffSplatConfig, "diffgs_jax.models.diffsplat.family")
+    register("controlnet", ControlNetModelConfig, "diffgs_jax.models.controlnet.family")
     register("elevest", ElevEstConfig, "diffgs_jax.models.elevest.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
 

@@ -54,6 +54,10 @@ class ImportOptions:
     """Denoisers: checkpoint of the VAE of images, for models that are shown a view."""
     prompts: str = ""
     """Denoisers: file of stored prompts."""
+    steered: str = ""
+    """ControlNets: checkpoint of the denoiser that it steers, which says what it is built like."""
+    picture: Literal["depth", "normal", "canny"] | None = None
+    """ControlNets: what its pictures show, if the name of the folder does not say it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that the network computes in; bfloat16 also asks for attention by cuDNN, where there is a choice."""
 

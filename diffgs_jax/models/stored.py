@@ -46,6 +46,15 @@ def load_stored(folder: str | os.PathLike[str], purpose: Purpose) -> StoredModel
     return StoredModel(config, load_weights(pathlib.Path(folder), shapes), module.load_frozen(config, purpose))
 
 
+def stored_models(frozen: Frozen) -> dict[str, StoredModel]:
+    """Returns the stored models among frozen weights, and those that these use themselves, by name."""
+    found: dict[str, StoredModel] = {}
+    for name, weights in frozen.items():
+        if isinstance(weights, StoredModel):
+            found |= {name: weights} | stored_models(weights.frozen)
+    return found
+
+
 def stored_config(folder: str | os.PathLike[str]) -> Any:
     """Returns the settings of the model in a checkpoint.
 

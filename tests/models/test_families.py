@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import stub_family
 import stub_splats
+import tiny_controlled
 
 from diffgs_jax.checkpoints import latest_step, save_weights
 from diffgs_jax.commands.training import train
@@ -102,6 +103,12 @@ TINY = {
         lambda model: model.network.latents == 3,
     ),
     "diffsplat": (SPLATS, VIEWS, ("--model.text.layers", "2"), lambda model: model.text.layers == 2),
+    "controlnet": (
+        tiny_controlled.CONTROLNET,
+        {"condition_views": 0, "noisy_views": 3, "novel_views": 0},
+        ("--model.picture", "depth"),
+        lambda model: model.picture == "depth",
+    ),
     "stub": (
         stub_family.StubConfig(),
         SINGLE,
@@ -131,14 +138,16 @@ def kinds_with(*in_time):
 @pytest.fixture(scope="module")
 def used_models(tmp_path_factory):
     """Checkpoints of the models that another one uses, by family."""
-    return {"diffsplat": FrozenConfig(**stub_splats.write_frozen(tmp_path_factory.mktemp("frozen")))}
+    frozen = FrozenConfig(**stub_splats.write_frozen(tmp_path_factory.mktemp("frozen")))
+    base = tiny_controlled.write_base(tmp_path_factory.mktemp("steered"))
+    return {"diffsplat": {"frozen": frozen}, "controlnet": {"base": base}}
 
 
 @pytest.fixture
 def config(kind, store, used_models, tmp_path):
     model, views, *_ = TINY[kind]
     if kind in used_models:
-        model = dataclasses.replace(model, frozen=used_models[kind])
+        model = dataclasses.replace(model, **used_models[kind])
     return TrainConfig(
         model=model,
         data=DataConfig(path=str(store), resolution=SIZE, batch_size=2, threads=0, **views),

@@ -38,8 +38,9 @@ from diffgs_jax.models.capabilities import (
 from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
 from diffgs_jax.models.diffsplat.conditions import TextFeatures
 from diffgs_jax.models.diffsplat.config import DiffSplatConfig, input_channels, latent_multiple
+from diffgs_jax.models.diffsplat.controls import control_picture, control_turn, controlled_network
 from diffgs_jax.models.diffsplat.inputs import Condition, image_latents, network_input, ray_maps, splat_cameras
-from diffgs_jax.models.diffsplat.losses import given_first, loss
+from diffgs_jax.models.diffsplat.losses import clean_latents, loss, steered_loss
 from diffgs_jax.models.diffsplat.network import (
     apply_denoiser,
     check_network,
@@ -48,7 +49,7 @@ from diffgs_jax.models.diffsplat.network import (
     param_shapes,
 )
 from diffgs_jax.models.diffsplat.published_config import import_published, recognizes
-from diffgs_jax.models.diffsplat.splats import check_latents, latents_of, splats_of, world_cameras
+from diffgs_jax.models.diffsplat.splats import check_latents, splats_of, world_cameras
 from diffgs_jax.models.diffsplat.text import load_prompts, null_text, text_features, tokenizer
 from diffgs_jax.models.family import (
     family,
@@ -110,6 +111,7 @@ def requirements(config: DiffSplatConfig) -> Requirements:
         background=needed.background,
         maps=needed.maps,
         tokenize=tokenizer(config.text),
+        latents=True,
         condition_views=(0 if of_text else 1, 1) if of_image else (0, 0),
         prompt="none" if not of_text else "optional" if of_image else "required",
         cameras=True,
@@ -211,21 +213,21 @@ def state_shape(config: DiffSplatConfig, request: Request) -> tuple[int, ...]:
 
 def clean_state(config: DiffSplatConfig, params: Params, frozen: Frozen, batch: Batch) -> Float[Array, "b v h w c"]:
     """Returns the latents of the input views, condition views first."""
-    return latents_of(frozen, given_first(batch.inputs))
+    return clean_latents(frozen, batch)
 
 
 def condition(config: DiffSplatConfig, params: Params, frozen: Frozen, request: Request) -> Condition:
     """Returns prompt, rays and the given view's latents: zeros without one, and the empty prompt without a prompt."""
-    return _told(config, params, frozen, request, request.text, shows_image=True)
+    return _told(config, params, frozen, request, request.text, is_given=True)
 
 
 def null_condition(config: DiffSplatConfig, params: Params, frozen: Frozen, request: Request) -> Condition:
     """Returns the same with the negative prompt, or the empty one, and no view."""
-    return _told(config, params, frozen, request, request.negative_text, shows_image=False)
+    return _told(config, params, frozen, request, request.negative_text, is_given=False)
 
 
 def _told(
-    config: DiffSplatConfig, params: Params, frozen: Frozen, request: Request, text: Any, *, shows_image: bool
+    config: DiffSplatConfig, params: Params, frozen: Frozen, request: Request, text: Any, *, is_given: bool
 ) -> Condition:
     batch, size = len(request.domain), request.resolution // config.latents.downsampling
     text = null_text(config.text, batch) if text is None else text
@@ -234,9 +236,10 @@ def _told(
     image = None
     if config.image.encoder != "none":
         image = jnp.zeros((batch, 1, size, size, config.latents.channels))
-        if shows_image and request.condition is not None:
+        if is_given and request.condition is not None:
             image = image_latents(config, params, frozen, request.condition)
-    return Condition(features, rays, image)
+    controls = tuple(one for one in request.controls if is_given or not one.guess)
+    return Condition(features, rays, image, controls)
 
 
 def state_of_image(
@@ -266,7 +269,7 @@ def denoiser(
 
     def denoise(x_t: Float[Array, "b v h w c"], t: Num[Array, "b"]) -> Prediction:
         shown = network_input(x_t, condition.rays, condition.image)
-        output = apply_denoiser(config, params, shown, t, condition.text)
+        output = apply_denoiser(config, params, shown, t, condition.text, condition.controls)
         output = output[:, output.shape[1] - x_t.shape[1] :]
         return Prediction(to_x0(full, config.prediction, output, x_t, t))
 
@@ -333,6 +336,9 @@ __all__ = [
     "check",
     "clean_state",
     "condition",
+    "control_picture",
+    "control_turn",
+    "controlled_network",
     "cost",
     "decode",
     "denoiser",
@@ -350,5 +356,6 @@ __all__ = [
     "schedule",
     "state_of_image",
     "state_shape",
+    "steered_loss",
     "with_backend",
 ]

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from diffgs_jax.errors import UserError
 from diffgs_jax.geometry import Cameras, Views
-from diffgs_jax.models.bundles import Frozen, Params, Request
+from diffgs_jax.models.bundles import Control, Frozen, Params, Request
 from diffgs_jax.models.diffsplat.conditions import TextFeatures
 from diffgs_jax.models.diffsplat.config import DiffSplatConfig
 from diffgs_jax.models.diffsplat.network import apply_image_encoder
@@ -32,11 +32,13 @@ class Condition(NamedTuple):
         text: the prompt.
         rays: `[b, v, h, w, 6]` Plücker rays of the views to make; None if the network reads none.
         image: `[b, 1, h, w, c]` latents of the given view, zeros where it is hidden; None if the network reads none.
+        controls: what steers it.
     """
 
     text: TextFeatures
     rays: Float[Array, "b v h w 6"] | None = None
     image: Float[Array, "b 1 h w c"] | None = None
+    controls: tuple[Control, ...] = ()
 
 
 def splat_cameras(request: Request) -> Cameras:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import Schedule, add_noise, make_schedule, sample_timesteps, to_x0, training_target
 from diffgs_jax.geometry import Cameras, Views
-from diffgs_jax.models.bundles import Batch, Frozen, Metrics, Params, Text
+from diffgs_jax.models.bundles import Batch, Control, Frozen, Metrics, Params, Text
 from diffgs_jax.models.diffsplat.conditions import TextFeatures
 from diffgs_jax.models.diffsplat.config import DiffSplatConfig, DropoutConfig
 from diffgs_jax.models.diffsplat.inputs import image_latents, network_input, ray_maps
@@ -46,6 +46,19 @@ def kept_conditions(config: DropoutConfig, u: Float[Array, "b"]) -> Kept:
 def loss(
     config: DiffSplatConfig, params: Params, frozen: Frozen, batch: Batch, key: PRNGKeyArray, step: Int32[Array, ""]
 ) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the scalar to descend and what to log; see `steered_loss`, here without anything that steers."""
+    return steered_loss(config, params, frozen, batch, key, step, ())
+
+
+def steered_loss(
+    config: DiffSplatConfig,
+    params: Params,
+    frozen: Frozen,
+    batch: Batch,
+    key: PRNGKeyArray,
+    step: Int32[Array, ""],
+    controls: tuple[Control, ...],
+) -> tuple[Float[Array, ""], Metrics]:
     """Returns the scalar to descend and what to log: `latents`, the reconstructor's terms as `render_…`, and `loss`.
 
     Args:
@@ -56,11 +69,12 @@ def loss(
             renderings.
         key: draws timesteps, noise and which conditions are hidden.
         step: optimizer steps done.
+        controls: what steers the network; they may be what is trained.
     """
     keys = dict(zip(("time", "noise", "dropout", "render", "images"), jax.random.split(key, 5), strict=True))
     views = given_first(batch.inputs)
     samples = views.images.shape[0]
-    clean = latents_of(frozen, views)
+    clean = clean_latents(frozen, batch)
     schedule = make_schedule(config.schedule)
     timesteps = sample_timesteps(keys["time"], samples, schedule.steps, config.losses.timestep_sampling)
     noise = jax.random.normal(keys["noise"], clean.shape, clean.dtype)
@@ -73,7 +87,7 @@ def loss(
         image = jnp.where(kept.image[:, None, None, None, None], image, 0.0)
     text = dropped_text(config, params, frozen, batch.text, kept.text)
     told = jnp.asarray(schedule.timesteps)[timesteps]
-    output = apply_denoiser(config, params, network_input(noisy, rays, image), told, text)
+    output = apply_denoiser(config, params, network_input(noisy, rays, image), told, text, controls)
     output = output[:, output.shape[1] - clean.shape[1] :]
     predicted = to_x0(schedule, config.prediction, output, noisy, timesteps)
     if config.losses.error_of == "x0":
@@ -102,6 +116,16 @@ def loss(
         total = total + config.losses.render * terms.pop("weighed")
         metrics |= {f"render_{name}": value for name, value in terms.items()}
     return total, metrics | {"loss": total}
+
+
+def clean_latents(frozen: Frozen, batch: Batch) -> Float[Array, "b v h w c"]:
+    """Returns the latents of the splats of a batch's inputs, condition views first.
+
+    Those that were computed before are of inputs in this order already: data has condition views in front.
+    """
+    if batch.latents is not None:
+        return jnp.asarray(batch.latents)
+    return latents_of(frozen, given_first(batch.inputs))
 
 
 def timestep_weights(config: DiffSplatConfig, schedule: Schedule, timesteps: Int[Array, "b"]) -> Float[Array, "b"]:

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from diffgs_jax.errors import UserError
-from diffgs_jax.models.bundles import Params
+from diffgs_jax.models.bundles import Control, Params
 from diffgs_jax.models.diffsplat.conditions import TextFeatures
 from diffgs_jax.models.diffsplat.config import (
     DiffSplatConfig,
@@ -26,10 +26,13 @@ from diffgs_jax.models.diffsplat.config import (
 from diffgs_jax.models.diffsplat.mmdit import MMDiT
 from diffgs_jax.models.diffsplat.pixart import PixArtTransformer
 from diffgs_jax.models.diffsplat.text import describe_encoder, make_encoder
+from diffgs_jax.models.family import family
 from diffgs_jax.models.layers.initialization import Initializers, draw_uniform, uniform_bounds
 from diffgs_jax.models.layers.latent_unet.config import LatentUNetConfig
+from diffgs_jax.models.layers.latent_unet.controlnet import sum_residuals
 from diffgs_jax.models.layers.latent_unet.encoder import AddedCondition
 from diffgs_jax.models.layers.latent_unet.network import (
+    ControlResiduals,
     apply_latent_unet,
     check_latent_unet,
     init_latent_unet,
@@ -117,6 +120,7 @@ def apply_denoiser(
     x: Float[Array, "b v h w inputs"],
     timesteps: Num[Array, "b"],
     text: TextFeatures,
+    controls: tuple[Control, ...] = (),
 ) -> Float[Array, "b v h w outputs"]:
     """Runs the denoiser and returns what it predicts of each view, as many channels as the latents have.
 
@@ -126,6 +130,7 @@ def apply_denoiser(
         x: latents, rays and mask of each view.
         timesteps: of the noise, of each object.
         text: the prompt of each object.
+        controls: what steers it; U-Nets only, and all objects are at the same time.
     """
     settings = network_settings(config)
     if isinstance(settings, LatentUNetConfig):
@@ -135,9 +140,34 @@ def apply_denoiser(
             height, width = (side * config.latents.downsampling for side in x.shape[2:4])
             sizes = jnp.asarray([height, width, 0, 0, height, width], jnp.float32)  # whole views, nothing cropped
             added = AddedCondition(text.pooled, jnp.broadcast_to(sizes[None], (x.shape[0], 6)))
-        return apply_latent_unet(settings, params["denoiser"], x, timesteps, text.tokens, added=added)
+        control = _control_residuals(controls, x, timesteps, text.tokens, added)
+        return apply_latent_unet(settings, params["denoiser"], x, timesteps, text.tokens, added=added, control=control)
     output = nnx.merge(_described(config)["denoiser"][0], params["denoiser"])(x, timesteps, text)
     return output[..., : config.latents.channels]
+
+
+def _control_residuals(
+    controls: tuple[Control, ...],
+    x: Float[Array, "b v h w inputs"],
+    timesteps: Num[Array, "b"],
+    text: Float[Array, "b m context"],
+    added: AddedCondition | None,
+) -> ControlResiduals | None:
+    """Returns what ControlNets add together; None where there is none."""
+    if not controls:
+        return None
+    found = []
+    for control in controls:
+        first, last = jnp.asarray(control.times)
+        # In training every object has its own time, and there is no window
+        is_inside = (timesteps[0] <= first) & (timesteps[0] >= last)
+        scale = jnp.where(is_inside, jnp.asarray(control.scale), 0.0)
+        inputs = (x, timesteps, text, control.picture)
+        module = family(control.config)
+        found.append(
+            module.residuals(control.config, control.params, *inputs, scale=scale, guess=control.guess, added=added)
+        )
+    return sum_residuals(found)
 
 
 def apply_image_encoder(

@@ -89,15 +89,17 @@ def controlnet_shapes(config: ControlNetConfig) -> dict[str, Any]:
     return jax.tree.map(lambda leaf: leaf, _described(config)[1])
 
 
-def init_controlnet(config: ControlNetConfig, unet_params: dict[str, Any], key: PRNGKeyArray) -> dict[str, Any]:
+def init_controlnet(config: ControlNetConfig, unet_params: dict[str, Any] | None, key: PRNGKeyArray) -> dict[str, Any]:
     """Returns a new ControlNet, which adds nothing yet: the U-Net's own half, the picture's way in newly drawn.
 
     Args:
         config: of the ControlNet.
-        unet_params: of the U-Net that it is for.
+        unet_params: of the U-Net that it is for; None draws the half of one too.
         key: of what is drawn.
     """
     bounds = bounds_of(lambda rngs: ControlNet(config, rngs=rngs))
+    if unet_params is None:
+        return draw_uniform(bounds, key)
     del bounds["encoder"]
     return {**draw_uniform(bounds, key), "encoder": unet_params["encoder"]}
 
