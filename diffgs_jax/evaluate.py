@@ -4,7 +4,8 @@ One stored view of each test object is shown to the model; all the others are wh
 `evaluation.md` (tables, baselines beside the model), `evaluation.json` (every object's scores), three images whose
 rows are condition | predicted | true: `worst.png`, `best.png` and `grid.png`, and `curves.png`, scores by the angle
 from the condition view. Interrupted, the same command goes on where it stopped. With `--index`, the same for scenes by
-the published protocol. `--help` lists every option.
+the published protocol; with `--prompts`, splats of prompts by networks that compare pictures with texts. `--help` lists
+every option.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from diffgs_jax.commands.progress import progress_bar
 from diffgs_jax.commands.protocol_options import ProtocolOptions, check_at_least_one
 from diffgs_jax.config.parsing import parse_options
 from diffgs_jax.diffusion import SamplerKind
-from diffgs_jax.errors import report_errors
+from diffgs_jax.errors import UserError, report_errors
 from diffgs_jax.files import filled_folder
 
 
@@ -44,6 +45,13 @@ class EvaluateOptions(ProtocolOptions):
     """Training objects that the mean view is made of, spread evenly over the train split."""
     drawn_objects: int = 20
     """Rows of each image."""
+    prompts: pathlib.Path | None = None
+    """A text file with one prompt a line: instead of objects, splats of these are scored, by the networks of `clip` and
+    `image_reward`."""
+    clip: pathlib.Path | None = None
+    """With `prompts`: folder of a CLIP model of the transformers library. Scores similarity and R-precision."""
+    image_reward: pathlib.Path | None = None
+    """With `prompts`: folder with ImageReward.pt and BERT's vocab.txt. Scores ImageReward."""
     samples: int = 500
     """Images to generate, of a model that makes images without a pose: their Fréchet distance to the held-out views is
     scored, beside that of the mean image and of the untrained network, and the training images nearest to them."""
@@ -69,6 +77,8 @@ def evaluate(options: EvaluateOptions) -> None:
         from diffgs_jax.commands.view_scores import ViewRows, score_checkpoint
         from diffgs_jax.inference import SamplingOptions, load
 
+    if options.prompts is None and (options.clip or options.image_reward):
+        raise UserError("--clip and --image-reward score splats of --prompts: name a file of them")
     training_data = options.training_data or options.data
     sampling = SamplingOptions(steps=options.steps, sampler=options.sampler, seed=options.seed)
     with filled_folder(options.out) as folder:
@@ -76,7 +86,14 @@ def evaluate(options: EvaluateOptions) -> None:
             pipeline = load(options.checkpoint, backend=options.backend)
         if pipeline.backend is not None:
             print(pipeline.backend, flush=True)
-        if pipeline.requirements.makes == "images":
+        if options.prompts is not None:
+            from diffgs_jax.commands.prompt_scores import PromptNetworks, score_prompts
+
+            networks = PromptNetworks(options.clip, options.image_reward)
+            report = score_prompts(pipeline, options.prompts, networks, sampling, folder)
+        elif pipeline.requirements.condition_views[1] == 0 and pipeline.requirements.makes == "gaussians":
+            raise UserError("this model is shown no view: score splats of prompts with --prompts and --clip")
+        elif pipeline.requirements.makes == "images":
             report = score_images(pipeline, options, sampling, options.samples, training_data, folder)
         else:
             rows = ViewRows(

@@ -40,13 +40,7 @@ def prompt_jobs(jobs: list[Job], prompts: pathlib.Path) -> list[Job]:
         UserError: if it cannot be read or holds no prompt.
         DataError: if it is larger than 16 MiB.
     """
-    try:
-        text = read_regular(prompts, limit=_PROMPT_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {shown(prompts)}: {one_line(error)}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{prompts} holds no prompts; write one a line")
+    lines = read_prompts(prompts)
     digits = len(str(len(lines) - 1))
 
     def folder(number: int, prompt: str) -> str:
@@ -58,6 +52,23 @@ def prompt_jobs(jobs: list[Job], prompts: pathlib.Path) -> list[Job]:
         for job in jobs
         for number, prompt in enumerate(lines)
     ]
+
+
+def read_prompts(file: pathlib.Path) -> list[str]:
+    """Returns the prompts of a text file, one a line; blank lines are skipped.
+
+    Raises:
+        UserError: if it cannot be read or holds no prompt.
+        DataError: if it is larger than 16 MiB.
+    """
+    try:
+        text = read_regular(file, limit=_PROMPT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {shown(file)}: {one_line(error)}") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise UserError(f"{file} holds no prompts; write one a line")
+    return lines
 
 
 def find_jobs(

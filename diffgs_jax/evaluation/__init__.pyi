@@ -36,6 +36,7 @@ from .objects import (
 )
 from .perceptual import perceptual_scores, square_around, usable_lpips, vgg_features
 from .predictor import Predictor, make_predictor, request_views
+from .prompts import PromptScores, clip_scores
 from .protocol import (
     Evaluation,
     Features,
@@ -65,6 +66,8 @@ from .scenes import load_scenes
 from .scoring import BatchScores, ProtocolConfig, score_batch
 
 __all__ = [
+    "PromptScores",
+    "clip_scores",
     "sample_images",
     "read_images",
     "nearest_images",

@@ -23,6 +23,7 @@ _LIMIT = 64 * 2**20  # bytes of a file; those of T5 and CLIP have a few megabyte
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 # Inside of what byte pairs are merged (Radford et al. 2021): an English ending, letters, one digit, anything else.
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_BERT = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
 _EXTRA = 100  # tokens behind T5's vocabulary, <extra_id_99> to <extra_id_0>
 
 
@@ -80,9 +81,9 @@ def load_tokenizer(folder: pathlib.Path, *, repairs: bool | None = None) -> Toke
     """Reads the tokenizer in a folder like Stable Diffusion's `tokenizer`.
 
     Args:
-        folder: with `tokenizer.json`, or CLIP's `vocab.json` and `merges.txt`, or T5's `spiece.model`. What fills up a
-            text is read from `tokenizer_config.json` or `special_tokens_map.json`; without, it is CLIP's end and T5's
-            padding.
+        folder: with `tokenizer.json`, or CLIP's `vocab.json` and `merges.txt`, T5's `spiece.model`, or BERT's
+            `vocab.txt`. What fills up a text is read from `tokenizer_config.json` or `special_tokens_map.json`;
+            without, it is CLIP's end, T5's padding, or BERT's.
         repairs: repair text first; by default where the folder's own files say that it is CLIP's.
 
     Raises:
@@ -98,11 +99,16 @@ def load_tokenizer(folder: pathlib.Path, *, repairs: bool | None = None) -> Toke
         encoder = clip_tokenizer(folder / "vocab.json", folder / "merges.txt")
     elif (file := folder / "spiece.model").is_file():
         encoder = t5_tokenizer(file)
+    elif (file := folder / "vocab.txt").is_file():
+        encoder = bert_tokenizer(file)
     else:
         raise DataError(
-            f"{shown(folder)} has no tokenizer: no tokenizer.json, no vocab.json with merges.txt, no spiece.model"
+            f"{shown(folder)} has no tokenizer: no tokenizer.json, no vocab.json with merges.txt, no spiece.model, "
+            "no vocab.txt"
         )
-    known = (name for name in (_pad_name(folder), _END, "<pad>") if name and encoder.token_to_id(name) is not None)
+    known = (
+        name for name in (_pad_name(folder), _END, "<pad>", _BERT[2]) if name and encoder.token_to_id(name) is not None
+    )
     name = next(known, None)
     if name is None:
         raise DataError(f"{shown(folder)} does not say what fills up a text")
@@ -183,6 +189,32 @@ def t5_tokenizer(file: pathlib.Path) -> Any:
     special = [*(piece.text for piece in model.pieces if piece.special), "<unk>", *extra]
     encoder.add_special_tokens([package.AddedToken(token, normalized=False) for token in dict.fromkeys(special)])
     encoder.post_processor = package.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    return encoder
+
+
+def bert_tokenizer(vocabulary: pathlib.Path) -> Any:
+    """Returns BERT's tokenizer (Devlin et al. 2019): lower case without accents, words parted into known pieces.
+
+    Args:
+        vocabulary: `vocab.txt`, one token a line.
+
+    Raises:
+        UserError: if it cannot be read or a package is missing.
+        DataError: if it is damaged.
+    """
+    package = _package("tokenizers")
+    numbers = {token: number for number, token in enumerate(_text(vocabulary).splitlines())}
+    missing = [token for token in _BERT if token not in numbers]
+    if missing:
+        raise DataError(f"{shown(vocabulary)} is no vocabulary of BERT: it has no {missing[0]}")
+    encoder = package.Tokenizer(package.models.WordPiece(numbers, unk_token=_BERT[3], max_input_chars_per_word=100))
+    encoder.normalizer = package.normalizers.BertNormalizer(lowercase=True)
+    encoder.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
+    encoder.add_special_tokens([package.AddedToken(token, normalized=False) for token in _BERT])
+    ends = [(token, numbers[token]) for token in _BERT[:2]]
+    encoder.post_processor = package.processors.TemplateProcessing(
+        single=f"{_BERT[0]} $A {_BERT[1]}", special_tokens=ends
+    )
     return encoder
 
 
