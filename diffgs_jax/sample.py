@@ -148,6 +148,10 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
         record = make_record(options, pipeline, folder)
         (folder / "sample.json").write_text(json.dumps(record, indent=2) + "\n")
     files = ", ".join(f"{options.out / name} ({shown_size(size)})" for name, size in sizes.items())
+    if result.gaussians is None:
+        count = 0 if result.views is None else result.views.images.shape[1]
+        print(f"{count} views, the given one among them: {files}", flush=True)
+        return
     written = len(result.splat.opacities)
     left_out = f" ({made - written} that cannot be seen were left out)" if written < made else ""
     print(f"{written} Gaussians{left_out}: {files}", flush=True)

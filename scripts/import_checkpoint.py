@@ -8,6 +8,8 @@ r"""Turns published weights into a checkpoint of this library, whatever the mode
     python scripts/import_checkpoint.py --in stable-diffusion-v1-5/vae --out models/image_vae
     python scripts/import_checkpoint.py --in DiffSplat/gsdiff_gobj83k_sd15/checkpoints/013020/unet_ema \
         --out models/sd15 --reconstructor models/gsrecon --vae models/gsvae --prompts prompts.npz
+    python scripts/import_checkpoint.py --in stable-diffusion-v1-5 --out models/sd15_images --image-vae models/image_vae
+    python scripts/import_checkpoint.py --in zero123-xl.ckpt --out models/zero123 --image-vae models/image_vae
 
 Reads `.ckpt` and `.pt` without PyTorch and without running what they say, `.safetensors`, and folders: of DiffSplat's
 published models, of which the last iteration is taken, and of autoencoders and denoisers of diffusers (`--channels 12`
@@ -64,7 +66,8 @@ def convert(config: ImportConfig) -> tuple[TrainConfig, ImportedModel]:
         DataError: if the file cannot be used.
     """
     source = open_published(config.input)
-    for module in families().values():
+    # A torch file may be of several; those that were added later look closer
+    for module in reversed(families().values()):
         if isinstance(module, Imports) and module.recognizes(source):
             model = module.import_published(source, config)
             settings = TrainConfig(

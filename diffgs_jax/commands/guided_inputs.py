@@ -209,7 +209,23 @@ def _prior(
         front=front,
         weight=weight,
         guidance=None if guidance == 1 else guidance,
+        rig=_rig_of(pipeline.config.rig, given, needs),
     )
+
+
+def _rig_of(rig: ObjectRig, given: Views | None, needs: Requirements) -> ObjectRig:
+    """Returns the cameras of the views that a prior of several looks at beside those that it is given.
+
+    Where given views are made anew with the others, all are of one height, and a camera at azimuth 0 takes the place of
+    a view that is not given.
+    """
+    if not needs.given_are_made:
+        return rig
+    if given is None:
+        return dataclasses.replace(rig, azimuths=(0.0, *(one for one in rig.azimuths if one)))
+    place = np.asarray(given.cameras.camera_to_world)[0, 0, :3, 3]
+    height = float(np.degrees(np.arcsin(np.clip(place[2] / np.linalg.norm(place), -1, 1))))
+    return dataclasses.replace(rig, elevation=height)
 
 
 def _shown(images: PosedImages, background: float) -> tuple[Views, float]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256, filled_folder, write_json
 from diffgs_jax.geometry import DILATION, Gaussians, ObjectRig, orbit
 from diffgs_jax.interop import tile_images, write_gaussians, write_image
-from diffgs_jax.optimization import GuidedConfig, Pulling
+from diffgs_jax.meshing import TexturedMesh, bake_texture, check_texture, extract_mesh, write_mesh
+from diffgs_jax.optimization import DistilConfig, GuidedConfig, Pulling
 
 _VERSION = 1
 _ROUND = 8
@@ -72,20 +74,34 @@ def distil(options: DistilOptions) -> dict[str, Any]:
         DataError: if something cannot be read, is not finite or is damaged.
         SystemExit: with code 75, after saving, if the process was asked to stop.
     """
-    with progress_bar("loading models"):
-        inputs = read_guided_inputs(options, options.checkpoints or (None,))
     config = options.config
+    # A prior without a weight says nothing, and would be asked all the same
+    asked = (options.checkpoints or (None,)) if config.prior_weight else ()
+    with progress_bar("loading models"):
+        inputs = read_guided_inputs(options, asked)
+    if inputs.images is None and not inputs.priors:
+        raise UserError("--prior-weight 0 leaves nothing to follow: give an image with --image or --data")
     _check_resolutions(config, inputs)
     slots = optimization.from_gaussians(optimization.fog(config), config.capacity, config.sh_degree, "the fog")
     dilation = DILATION if options.dilation is None else options.dilation
     pulling = Pulling(None if inputs.images is None else inputs.images.fitted, None, inputs.priors)
-    done = _run(options, config, slots, pulling, inputs, dilation, "distilling")
+    if config.mesh.steps:
+        check_texture(config.mesh.size)
+    meshes: list[TexturedMesh] = []
+
+    def make_mesh(done: OptimizedSplat) -> None:
+        if config.mesh.steps:
+            meshes.append(textured_mesh(done.gaussians, pulling, config, inputs.rig))
+
+    done = _run(options, config, slots, pulling, inputs, dilation, "distilling", make_mesh)
     record = _record(options, inputs, done)
     with progress_bar("scoring and writing"), filled_folder(options.out) as folder:
         if inputs.images is not None:
             record["scores"] = {"after": score(done.slots, inputs.images, dilation)}
             write_image(folder / "views.png", _beside(inputs, [done.slots], dilation))
         _write(folder, options, done, inputs, dilation)
+        for mesh in meshes:
+            write_mesh(folder / "mesh.glb", mesh)
         write_json(folder / "distil.json", record)
     return record
 
@@ -98,6 +114,7 @@ def _run(
     inputs: GuidedInputs,
     dilation: float,
     doing: str,
+    then: Callable[[OptimizedSplat], None] = lambda done: None,
 ) -> OptimizedSplat:
     state = optimization.initial_state(*slots, optimization.new_adapters(inputs.priors, config))
     settings = {
@@ -121,7 +138,33 @@ def _run(
         ),
         lambda gaussians: draw_round(gaussians, inputs.rig, side, dilation, views=4),
         doing,
+        then,
     )
+
+
+def textured_mesh(gaussians: Gaussians, pulling: Pulling, config: DistilConfig, rig: ObjectRig) -> TexturedMesh:
+    """Returns a mesh of a splat with a texture that is optimised while the geometry stays.
+
+    Args:
+        gaussians: `[n]`.
+        pulling: what pulled at the splat, and pulls at the texture now.
+        config: of both stages.
+        rig: cameras of views from elsewhere.
+
+    Raises:
+        UserError: if packages are missing.
+        DataError: if the splat is nowhere half opaque, so that there is nothing to mesh.
+    """
+    stage = config.mesh
+    with progress_bar("making a mesh"):
+        mesh = extract_mesh(gaussians, resolution=stage.resolution)
+        textured = bake_texture(gaussians, mesh, size=stage.size)
+    with progress_bar("its texture", stage.steps) as bar:
+        for now in optimization.optimize_texture(textured, pulling, config, stage, rig):
+            textured = now.mesh
+            bar.update(1)
+            bar.set_postfix_str(f"loss {now.loss:.4f}")
+    return textured
 
 
 def draw_round(

@@ -64,6 +64,7 @@ def run_resumably(
     go_on: Callable[[optimization.FitState, int], Iterator[optimization.Fitting]],
     draw: Callable[[Gaussians], Float[np.ndarray, "height width 3"]],
     doing: str,
+    then: Callable[[OptimizedSplat], None] = lambda done: None,
 ) -> OptimizedSplat:
     """Goes from the start, or from where the same work was saved last, to the end.
 
@@ -75,6 +76,7 @@ def run_resumably(
         go_on: from a state, pausing as often as it is told.
         draw: a preview of all slots.
         doing: a word for the progress bar.
+        then: what is done with the splat before what was saved goes: killed there, the work begins with the splat.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -121,5 +123,8 @@ def run_resumably(
                 raise SystemExit(training.EXIT_CODE)
         slots = optimization.to_gaussians(state.parameters, state.is_used)
         gaussians = optimization.used_gaussians(state.parameters, state.is_used)
+        optimization.write_state(unfinished / _STATE, state, spent() | {"full_at": full_at})
+    done_splat = OptimizedSplat(gaussians, slots, **spent(), full_at=full_at)
+    then(done_splat)
     shutil.rmtree(unfinished, ignore_errors=True)
-    return OptimizedSplat(gaussians, slots, **spent(), full_at=full_at)
+    return done_splat

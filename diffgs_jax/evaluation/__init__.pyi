@@ -1,4 +1,5 @@
 from .baselines import ViewImages, billboard, copied_view, mean_view, nearest_view
+from .classifying import JanusScore, LinearProbe, Share, fit_probe, janus_score, share_of
 from .curves import Plot, draw_plots, plots_by_angle
 from .depth import consistency, depth_error
 from .distances import frechet_distance, kernel_distance
@@ -68,6 +69,12 @@ from .scoring import BatchScores, ProtocolConfig, score_batch
 __all__ = [
     "PromptScores",
     "clip_scores",
+    "JanusScore",
+    "LinearProbe",
+    "Share",
+    "fit_probe",
+    "janus_score",
+    "share_of",
     "sample_images",
     "read_images",
     "nearest_images",

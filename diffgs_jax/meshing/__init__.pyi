@@ -6,8 +6,13 @@ from .parts import SOLID, MeshFilePart
 from .texture_settings import check_texture
 from .textures import nearest_texels
 from .texturing import TexturedMesh, bake_texture
+from .visibility import VisibleSurface, covered_pixels, see_surface, show_texture
 
 __all__ = [
+    "VisibleSurface",
+    "covered_pixels",
+    "see_surface",
+    "show_texture",
     "TexturedMesh",
     "bake_texture",
     "check_texture",

@@ -14,6 +14,7 @@ from diffgs_jax.meshing.extraction import Mesh
 from diffgs_jax.meshing.observing import PLANE_SPACING, Observations, into_unit_sphere, observe, surface_colors
 from diffgs_jax.meshing.surface import vertex_normals
 from diffgs_jax.meshing.texture_settings import check_texture
+from diffgs_jax.meshing.visibility import covered_pixels
 
 _PADDING = 4  # texels between charts, so that filtering and mipmaps do not mix them
 _CHUNK = 2**17  # texels at a time
@@ -66,7 +67,8 @@ def bake_texture(
     source, faces, uv = _charts(mesh, size)
     vertices = np.asarray(mesh.vertices, np.float64)
     normals = vertex_normals(vertices, np.asarray(mesh.faces))
-    triangle, shares, row, column = _texels(uv, faces, size)
+    places_on_texture = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], axis=-1)
+    triangle, shares, row, column = covered_pixels(places_on_texture[faces], size)
     corners = source[faces[triangle]]
     places = (np.einsum("tc,tcx->tx", shares, vertices[corners]) - center) / radius
     facing = np.einsum("tc,tcx->tx", shares, normals[corners])
@@ -95,31 +97,6 @@ def _charts(mesh: Mesh, size: int) -> tuple[Int64[np.ndarray, "v"], Int32[np.nda
     if atlas.atlas_count != 1 or len(faces) != len(mesh.faces):
         raise DataError(f"the mesh's surface does not fit on a texture of {size} pixels; ask for a larger one")
     return source.astype(np.int64), faces.astype(np.int32), uv.astype(np.float64)
-
-
-def _texels(
-    uv: Float[np.ndarray, "v 2"], faces: Int32[np.ndarray, "f 3"], size: int
-) -> tuple[Int64[np.ndarray, "t"], Float[np.ndarray, "t 3"], Int64[np.ndarray, "t"], Int64[np.ndarray, "t"]]:
-    """Returns the texels whose centres lie in a triangle: which one, its corners' shares, their rows and columns."""
-    corners = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], axis=-1)[faces]
-    low = np.clip(np.floor(corners.min(axis=1)), 0, size - 1).astype(np.int64)
-    high = np.clip(np.ceil(corners.max(axis=1)), low + 1, size).astype(np.int64)
-    width, height = (high - low).T
-    count = width * height  # of the triangle's box
-    triangle = np.repeat(np.arange(len(faces)), count)
-    offset = np.arange(len(triangle)) - np.repeat(np.cumsum(count) - count, count)
-    column, row = low[triangle, 0] + offset % width[triangle], low[triangle, 1] + offset // width[triangle]
-    centers = np.stack([column + 0.5, row + 0.5], axis=-1)
-    a, b, c = np.moveaxis(corners[triangle], 1, 0)
-    area = _cross(b - a, c - a)
-    parts = [_cross(c - b, centers - b), _cross(a - c, centers - c), _cross(b - a, centers - a)]
-    shares = np.stack(parts, axis=-1) / np.where(area == 0, 1.0, area)[:, None]
-    inside = (area != 0) & (shares >= -1e-6).all(axis=1)
-    return triangle[inside], shares[inside], row[inside], column[inside]
-
-
-def _cross(a: Float[np.ndarray, "t 2"], b: Float[np.ndarray, "t 2"]) -> Float[np.ndarray, "t"]:
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _colors(

@@ -206,7 +206,7 @@ class Requirements:
     """What a family needs of data and of a request, and what it makes of it.
 
     Attributes:
-        makes: what comes out.
+        makes: what comes out; `views` are images of cameras, without Gaussians that they show.
         image_multiple: the sides of images are multiples of this, pixels.
         background: grey level in [0, 1] that images must be on; None if any will do.
         maps: of records, read in training.
@@ -220,6 +220,7 @@ class Requirements:
         cameras: whether a request names cameras of the views to generate.
         domains: what can be generated.
         guided: whether classifier-free guidance means something.
+        views_apart: whether every view that is generated is made without looking at the others, from any camera.
         given_are_made: whether the given views are made anew with the others, so that guidance is theirs too.
         backend: who renders the Gaussians that it makes (`diffgs_jax.rasterizer.Backend`).
         rendering: how they are rendered.
@@ -227,7 +228,7 @@ class Requirements:
         upright: whether posed views must be those of upright cameras that look at the object's centre.
     """
 
-    makes: Literal["gaussians", "images", "nothing"]
+    makes: Literal["gaussians", "views", "images", "nothing"]
     image_multiple: int = 1
     background: float | None = None
     maps: tuple[MapName, ...] = ()
@@ -239,6 +240,7 @@ class Requirements:
     cameras: bool = False
     domains: tuple[Literal["object", "scene"], ...] = ("object",)
     guided: bool = False
+    views_apart: bool = False
     given_are_made: bool = False
     backend: Backend = "auto"
     rendering: RenderSettings = RenderSettings()

@@ -162,6 +162,8 @@ def _register_families() -> None:
     from diffgs_jax.models.gsrecon.config import GSReconConfig
     from diffgs_jax.models.gsvae.config import GSVAEConfig
     from diffgs_jax.models.noisy_classifier.config import NoisyClassifierConfig
+    from diffgs_jax.models.stable_diffusion.config import StableDiffusionConfig
+    from diffgs_jax.models.zero123.config import Zero123Config
 
     register("diffusion_gs", DiffusionGSConfig, "diffgs_jax.models.diffusion_gs.family")
     register("ddpm", DDPMConfig, "diffgs_jax.models.ddpm.family")
@@ -171,6 +173,8 @@ def _register_families() -> None:
     register("controlnet", ControlNetModelConfig, "diffgs_jax.models.controlnet.family")
     register("elevest", ElevEstConfig, "diffgs_jax.models.elevest.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
+    register("stable_diffusion", StableDiffusionConfig, "diffgs_jax.models.stable_diffusion.family")
+    register("zero123", Zero123Config, "diffgs_jax.models.zero123.family")
 
 
 _register_families()

@@ -16,6 +16,7 @@ from diffgs_jax.models.bundles import ModelConfig
 from diffgs_jax.weights import Naming, Tensors, open_tensors, read_params
 
 _ITERATIONS = "checkpoints"  # where published folders have one folder for each iteration
+_INDEX = "model_index.json"  # what the models of a folder of diffusers are
 _LISTED = 8  # names in a message
 
 
@@ -101,6 +102,10 @@ class ImportedModel(NamedTuple):
 def open_published(path: pathlib.Path) -> PublishedWeights:
     """Opens published weights: a file, a folder of weights, or a published folder with one for each iteration.
 
+    Of a folder of diffusers with several models (`model_index.json`) all are opened at once: their tensors have the
+    model's folder and a slash before their names, and its `config.json` is described under the folder's name, like that
+    of the `scheduler`.
+
     Raises:
         UserError: if there is no such file or folder.
         DataError: if it is damaged, or a folder without weights.
@@ -108,6 +113,8 @@ def open_published(path: pathlib.Path) -> PublishedWeights:
     if not path.is_dir():
         is_one = path.suffix == ".safetensors" and path.is_file()
         return PublishedWeights(path, open_tensors(path) if is_one else None, {})
+    if (path / _INDEX).is_file():
+        return _open_pipeline(path)
     folder = path
     if (path / _ITERATIONS).is_dir():
         numbered = [inner for inner in (path / _ITERATIONS).iterdir() if inner.is_dir() and inner.name.isdecimal()]
@@ -117,6 +124,22 @@ def open_published(path: pathlib.Path) -> PublishedWeights:
     described = folder / "config.json"
     fields = load_json(described) if described.is_file() else {}
     return PublishedWeights(path, open_tensors(folder), fields if isinstance(fields, dict) else {})
+
+
+def _open_pipeline(path: pathlib.Path) -> PublishedWeights:
+    parts = {}
+    for folder in sorted(inner for inner in path.iterdir() if (inner / "config.json").is_file()):
+        parts[folder.name] = (open_tensors(folder), load_json(folder / "config.json"))
+    shapes = {f"{part}/{name}": shape for part, (tensors, _) in parts.items() for name, shape in tensors.shapes.items()}
+
+    def read(name: str) -> np.ndarray:
+        part, _, inner = name.partition("/")
+        return parts[part][0][inner]
+
+    described = {part: fields for part, (_, fields) in parts.items() if isinstance(fields, dict)}
+    if (scheduler := path / "scheduler" / "scheduler_config.json").is_file():
+        described["scheduler"] = load_json(scheduler)
+    return PublishedWeights(path, Tensors(shapes, read, shown(path)), described)
 
 
 def refuse_other_options(options: ImportOptions, known: Collection[str], path: pathlib.Path) -> None:

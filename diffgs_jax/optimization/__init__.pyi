@@ -3,7 +3,7 @@ from .config import FitConfig, GradientGrowth, LossWeights, OptimizationConfig, 
 from .descent import Fitting
 from .fitting import fit
 from .guided import fog, guide, new_adapters
-from .guided_config import DistilConfig, Distillation, GuidedConfig, RefineConfig
+from .guided_config import DistilConfig, Distillation, GuidedConfig, RefineConfig, TextureStage
 from .guided_steps import Pulling
 from .initialization import initial_gaussians, outside_silhouettes
 from .parameters import Parameters, from_gaussians, roomy, to_gaussians, used_gaussians
@@ -12,6 +12,7 @@ from .priors import Asked, Prior, check_prior
 from .relocation import grow, relocate, shared_opacity_and_scale
 from .state import FitState, initial_state, read_state, write_state
 from .steps import Knobs, Plan, knobs_of, run_steps
+from .texture_stage import Texturing, optimize_texture
 
 __all__ = [
     "Asked",
@@ -33,6 +34,8 @@ __all__ = [
     "Rates",
     "RefineConfig",
     "RelocationGrowth",
+    "TextureStage",
+    "Texturing",
     "check_prior",
     "choose",
     "clone_and_split",
@@ -46,6 +49,7 @@ __all__ = [
     "initial_state",
     "knobs_of",
     "new_adapters",
+    "optimize_texture",
     "outside_silhouettes",
     "prune",
     "read_state",

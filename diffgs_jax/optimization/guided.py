@@ -46,7 +46,7 @@ def guide(
         pulling: what pulls at the Gaussians.
         state: before; of `initial_state`, with `new_adapters` for `vsd`.
         config: how.
-        rig: distance and field of view of the views from elsewhere; elevation and azimuths of a prior of several views.
+        rig: distance and field of view of the views from elsewhere; priors have their own.
         dilation: of `render`, square pixels.
         pause_every: yields at least at every multiple of this step.
 
@@ -88,7 +88,7 @@ def plan_run(start: int, pulling: Pulling, config: GuidedConfig, rig: ObjectRig)
         start: steps done.
         pulling: what pulls at the Gaussians.
         config: ranges and numbers of views.
-        rig: cameras.
+        rig: cameras of the views from elsewhere.
     """
     random = [np.random.default_rng([config.seed, 1 + number]) for number in range(start, start + RUN)]
     azimuths = np.stack([spread_azimuths(one, config.stay_views) for one in random])
@@ -96,8 +96,8 @@ def plan_run(start: int, pulling: Pulling, config: GuidedConfig, rig: ObjectRig)
     stay = _cameras(azimuths, heights, rig)
     seen, at = [], []
     for prior in pulling.priors:
-        turned, heights = _views_of(prior, config, rig, random)
-        seen.append(_cameras(turned + float(prior.front), heights, rig))
+        turned, heights = _views_of(prior, config, random)
+        seen.append(_cameras(turned + float(prior.front), heights, prior.rig))
         at.append(turned.astype(np.float32))
     count = 0 if pulling.given is None else len(pulling.given.pixels)
     return GuidedPlan(
@@ -168,11 +168,10 @@ def spread_elevations(
     return np.degrees(np.arcsin(random.uniform(low, high, count)))
 
 
-def _views_of(
-    prior: Prior, config: GuidedConfig, rig: ObjectRig, random: list[np.random.Generator]
-) -> tuple[np.ndarray, np.ndarray]:
+def _views_of(prior: Prior, config: GuidedConfig, random: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
     """Returns azimuths and elevations `[RUN, v]` at which a prior looks at the splat."""
-    if prior.is_joint:
+    rig = prior.rig
+    if prior.has_rig:
         turned = [np.asarray(rig.azimuths) + one.uniform(-config.jitter, config.jitter) for one in random]
         return np.stack(turned) % 360, np.full((RUN, len(rig.azimuths)), rig.elevation)
     views = config.distillation.views

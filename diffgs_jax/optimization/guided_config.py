@@ -34,6 +34,24 @@ class Distillation:
     """Channels of it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class TextureStage:
+    """The second stage: a mesh of the splat, whose texture is optimised while its geometry stays."""
+
+    steps: int = 0
+    """Steps of it; 0: no mesh. Published: 50 (DreamGaussian)."""
+    size: int = 512
+    """Side of the texture, pixels."""
+    resolution: int = 128
+    """Voxels along the object's longest side that the mesh is made with."""
+    rate: float = 0.01
+    """Adam's learning rate of the colours, in [0, 1]."""
+    high: float = 0.5
+    """Largest timestep at which priors are asked, relative to the schedule's length; it falls from there."""
+    keep_weight: float = 0.1
+    """Weight of the mean squared difference to the texture that the splat gives."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuidedConfig(OptimizationConfig):
     """How Gaussians are moved by some given images, by what they looked like at first, and by priors."""
@@ -132,6 +150,7 @@ class DistilConfig(GuidedConfig):
     growth: Growth = "relocation"
     """How the set of Gaussians changes on the way."""
     rates: Rates = Rates(means=4e-3, means_end=1e-4, scales=5e-3, rotations=5e-3, opacities=5e-2, colors=1e-2)
+    mesh: TextureStage = TextureStage()
 
     def checked(self) -> "DistilConfig":
         """Returns the settings, or refuses those that make no sense for anything.
@@ -144,4 +163,11 @@ class DistilConfig(GuidedConfig):
             raise UserError(f"--start-count must be 1 to the capacity {self.capacity}, not {self.start_count}")
         if self.start_radius <= 0:
             raise UserError(f"--start-radius must be positive, not {self.start_radius}")
+        stage = self.mesh
+        if stage.steps < 0 or stage.rate <= 0 or stage.keep_weight < 0:
+            raise UserError("--mesh.steps and .keep-weight must be 0 or more, --mesh.rate above 0")
+        if not self.distillation.low <= stage.high <= 1:
+            raise UserError(f"--mesh.high must be --distillation.low {self.distillation.low} to 1, not {stage.high}")
+        if not 16 <= stage.resolution <= 512:
+            raise UserError(f"--mesh.resolution must be 16 to 512, not {stage.resolution}")
         return self

@@ -174,8 +174,16 @@ def _step(
             asked = prior.asked[0] if prior.is_joint or len(prior.asked) == 1 else Asked()
             x, request = state_of(prior, images, at, asked)
             adapter = state.adapters[number] if state.adapters else None
-            gradient = _prior_gradient(
-                prior, x, request, now, number, adapter, jax.random.fold_in(of_priors, number), settings
+            cameras_of_state = request_cameras(prior, at, x)
+            gradient = prior_gradient(
+                prior,
+                x,
+                request,
+                jnp.asarray(now.azimuths[number]),
+                jnp.asarray(now.progress),
+                jax.random.fold_in(of_priors, number),
+                settings,
+                None if adapter is None else (adapter, cameras_of_state),
             )
             total += knobs.prior * prior.weight * pull(x, gradient)
             shown.append((jax.lax.stop_gradient(x), request))
@@ -188,7 +196,7 @@ def _step(
             adapter,
             denoisers_of(prior, request, jnp.asarray(now.azimuths[number]), settings.away).plain,
             prior.schedule,
-            request_cameras(prior, now.seen[number]),
+            request_cameras(prior, now.seen[number], x),
             x,
             jax.random.fold_in(of_adapters, number),
             width=settings.adapter_width,
@@ -202,39 +210,50 @@ def _step(
     return state._replace(adapters=adapters), value
 
 
-def request_cameras(prior: Prior, at: Cameras) -> Cameras:
-    """Returns the cameras of all images of a prior's state, those that are given first."""
-    if not (prior.is_joint and prior.given is not None):
+def request_cameras(prior: Prior, at: Cameras, x: Float[Array, "b *state"]) -> Cameras:
+    """Returns the cameras of all images of a prior's state, those that are given first where they are part of it."""
+    if not prior.is_joint or prior.given is None or x.shape[1] == len(at.intrinsics):
         return at
     return Cameras(*(jnp.concatenate([jnp.asarray(a)[0], b]) for a, b in zip(prior.given.cameras, at, strict=True)))
 
 
-def _prior_gradient(
+def prior_gradient(
     prior: Prior,
-    x: Array,
+    x: Float[Array, "b *state"],
     request: Any,
-    now: GuidedPlan,
-    number: int,
-    adapter: Adapter | None,
+    azimuths: Float[Array, "v"],
+    progress: Float[Array, ""],
     key: PRNGKeyArray,
     settings: Distillation,
-) -> Array:
+    adapter: tuple[Adapter, Cameras] | None = None,
+) -> Float[Array, "b *state"]:
+    """Returns what a prior has against a state: the gradient of score distillation at a timestep of the progress.
+
+    Args:
+        prior: the model.
+        x: of `state_of`.
+        request: that came with it.
+        azimuths: of the views, degrees from the front.
+        progress: of the optimization, in [0, 1].
+        key: of timestep and noise.
+        settings: how priors are asked.
+        adapter: the network of `vsd`, and the cameras of all images of the state.
+    """
     of_time, of_noise = jax.random.split(key)
     schedule = prior.schedule
     t = distillation_timesteps(
         of_time,
         len(x),
         schedule,
-        jnp.asarray(now.progress),
+        progress,
         annealing=settings.annealing,
         low=settings.low,
         high=settings.high,
     )
-    says = denoisers_of(prior, request, jnp.asarray(now.azimuths[number]), settings.away)
+    says = denoisers_of(prior, request, azimuths, settings.away)
     baseline = None
     if adapter is not None:
-        cameras = request_cameras(prior, now.seen[number])
-        baseline = adapted(adapter.params, says.plain, cameras, settings.adapter_width)
+        baseline = adapted(adapter[0].params, says.plain, adapter[1], settings.adapter_width)
     noise = jax.random.normal(of_noise, x.shape, x.dtype)
     return distillation_gradient(says.guided, schedule, x, t, noise, weight=settings.weight, baseline=baseline).gradient
 

@@ -83,8 +83,9 @@ def _points_of_depth(images: PosedImages, count: int, random: np.random.Generato
 def outside_silhouettes(points: Float[np.ndarray, "p 3"], images: PosedImages) -> Bool[np.ndarray, "p"]:
     """Returns which points cannot be part of what is cut out: images see them in the background, or few see them.
 
-    A pixel or two beside the silhouette count as inside, and masks may be wrong in a few images. Where the images are
-    not cut out, no point is outside.
+    A pixel or two beside the silhouette count as inside, and masks may be wrong in a few images. What lies beyond the
+    sphere that the cameras look at is outside too: near one camera, few others say anything of it, and it can pretend
+    to be anything there. Where the images are not cut out, no point is outside.
 
     Args:
         points: world units.
@@ -98,7 +99,9 @@ def outside_silhouettes(points: Float[np.ndarray, "p 3"], images: PosedImages) -
         row, column, is_seen = _pixels_of(points, pose, intrinsics, images.side)
         seen += is_seen
         missing += is_seen & (maximum_filter(alpha, size=margin)[row, column] < _COVERED)
-    return (missing > _CONTRADICTED * seen) | (seen < _SEEN * len(images.pixels))
+    center, radius = _seen_sphere(images.cameras)
+    is_far = np.linalg.norm(points - center, axis=1) > radius
+    return is_far | (missing > _CONTRADICTED * seen) | (seen < _SEEN * len(images.pixels))
 
 
 def _points_of_hull(images: PosedImages, count: int, random: np.random.Generator) -> np.ndarray:

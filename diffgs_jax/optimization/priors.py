@@ -18,7 +18,7 @@ from diffgs_jax.diffusion import (
     view_shares,
 )
 from diffgs_jax.errors import UserError
-from diffgs_jax.geometry import OBJECT, Cameras, Views
+from diffgs_jax.geometry import OBJECT, Cameras, ObjectRig, Views
 from diffgs_jax.models import Batch, Diffuses, Frozen, ModelConfig, Params, Request, Text, family, request_of
 
 
@@ -43,6 +43,8 @@ class Prior:
         config: its settings, of a family that `Diffuses`.
         resolution: of the images that it knows, pixels.
         background: grey level in [0, 1] that they are on.
+        rig: distance and field of view of the cameras that it knows; one of several views at once sees the splat from
+            the rig's azimuths and elevation.
         params: its weights.
         frozen: weights that it uses and does not train.
         given: `[1, n]` images that it is shown, for priors that read images, their world turned so that the first has
@@ -65,11 +67,17 @@ class Prior:
     front: float | Float[Array | np.ndarray, ""] = 0.0
     weight: float | Float[Array | np.ndarray, ""] = 1.0
     guidance: float | Float[Array | np.ndarray, ""] | None = None
+    rig: ObjectRig = dataclasses.field(default=ObjectRig(), metadata={"static": True})
 
     @property
     def is_joint(self) -> bool:
         """Whether several views are one sample of it."""
         return family(self.config).requirements(self.config).cameras
+
+    @property
+    def has_rig(self) -> bool:
+        """Whether it knows the rig's views alone, and not such from anywhere."""
+        return self.is_joint and not family(self.config).requirements(self.config).views_apart
 
     @property
     def schedule(self) -> Schedule:

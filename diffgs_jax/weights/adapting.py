@@ -43,3 +43,9 @@ def adapt(tensors: Tensors, changes: Mapping[str, Adapted]) -> Tensors:
         return change.make(*(tensors[source] for source in change.sources))
 
     return Tensors(shapes, read, tensors.source)
+
+
+def below(tensors: Tensors, prefix: str) -> Tensors:
+    """Returns the tensors whose names begin with a prefix, without it; the others are left out."""
+    shapes = {name.removeprefix(prefix): shape for name, shape in tensors.shapes.items() if name.startswith(prefix)}
+    return Tensors(shapes, lambda name: tensors[prefix + name], tensors.source)

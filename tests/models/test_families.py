@@ -12,6 +12,7 @@ import pytest
 import stub_family
 import stub_splats
 import tiny_controlled
+import tiny_stable_diffusion
 
 from diffgs_jax.checkpoints import latest_step, save_weights
 from diffgs_jax.commands.training import train
@@ -38,8 +39,11 @@ from diffgs_jax.models.elevest import ElevEstConfig, VisionConfig
 from diffgs_jax.models.family import register
 from diffgs_jax.models.gsrecon import GSReconConfig, ReconstructionLossConfig, ReconstructorConfig
 from diffgs_jax.models.gsvae import AutoencoderConfig, GSVAEConfig, TinyDecoderConfig
+from diffgs_jax.models.layers.latent_unet.config import LatentUNetConfig
 from diffgs_jax.models.noisy_classifier import EncoderConfig, NoisyClassifierConfig
 from diffgs_jax.models.splat_grid import SplatGridConfig
+from diffgs_jax.models.stable_diffusion import StableDiffusionConfig
+from diffgs_jax.models.zero123 import Zero123Config
 
 SIZE = 16
 GAUSSIANS = DiffusionGSConfig(
@@ -109,6 +113,24 @@ TINY = {
         ("--model.picture", "depth"),
         lambda model: model.picture == "depth",
     ),
+    "zero123": (
+        Zero123Config(
+            unet=LatentUNetConfig(channels=(8, 16), blocks=1, depths=(0, 1), heads=(1, 2), groups=4, text_width=8),
+            encoder="learned",
+            channels=3,
+            downsampling=1,
+            latent_scale=1.0,
+        ),
+        {"condition_views": 1, "noisy_views": 2, "novel_views": 0},
+        ("--model.patches.width", "16"),
+        lambda model: model.patches.width == 16,
+    ),
+    "stable_diffusion": (
+        StableDiffusionConfig(unet=tiny_stable_diffusion.UNET, downsampling=2),
+        SINGLE,
+        ("--model.dropout", "0.3"),
+        lambda model: model.dropout == 0.3,
+    ),
     "stub": (
         stub_family.StubConfig(),
         SINGLE,
@@ -137,10 +159,17 @@ def kinds_with(*in_time):
 
 @pytest.fixture(scope="module")
 def used_models(tmp_path_factory):
-    """Checkpoints of the models that another one uses, by family."""
-    frozen = FrozenConfig(**stub_splats.write_frozen(tmp_path_factory.mktemp("frozen")))
-    base = tiny_controlled.write_base(tmp_path_factory.mktemp("steered"))
-    return {"diffsplat": {"frozen": frozen}, "controlnet": {"base": base}}
+    """Settings that name the models that another one uses, by family."""
+    folder = tmp_path_factory.mktemp("frozen")
+    tiny_stable_diffusion.write_folder(folder / "published")
+    return {
+        "diffsplat": {"frozen": FrozenConfig(**stub_splats.write_frozen(folder))},
+        "controlnet": {"base": tiny_controlled.write_base(tmp_path_factory.mktemp("steered"))},
+        "stable_diffusion": {
+            "autoencoder": tiny_stable_diffusion.write_autoencoder(folder / "autoencoder"),
+            "text": str(folder / "published"),
+        },
+    }
 
 
 @pytest.fixture
@@ -272,8 +301,9 @@ def test_a_checkpoint_generates_the_same_again(config, tmp_path):
             pipeline(image, seed=3)
     seeds = (3, 3, 4) if pipeline.requirements.seeded else (0, 0, 0)
     steps = 2 if pipeline.sampler_kinds else None
-    first, second, other = (pipeline(image, steps=steps, seed=seed) for seed in seeds)
-    made = {"gaussians": "gaussians", "images": "images"}[pipeline.requirements.makes]
+    prompt = "a cat" if pipeline.requirements.prompt == "required" else None
+    first, second, other = (pipeline(image, steps=steps, seed=seed, prompt=prompt) for seed in seeds)
+    made = pipeline.requirements.makes
     of = [jax.tree.leaves(getattr(result, made)) for result in (first, second, other)]
     assert all(np.isfinite(leaf).all() for leaf in of[0])
     for ours, theirs in zip(of[0], of[1], strict=True):

@@ -158,6 +158,10 @@ def test_what_images_see_in_the_background_is_outside(images):
     np.testing.assert_array_equal(found, np.arange(15) >= 12)
     opaque = images._replace(pixels=np.concatenate([images.pixels[..., :3], images.pixels[..., :1] | 255], -1))
     assert not outside_silhouettes(points, opaque).any()
+    # Silhouettes that say next to nothing: what the cameras do not look at is outside all the same, though many see it.
+    opaque.pixels[:, 0, 0, 3] = 0
+    near_and_far = np.asarray([[0.9, 0.0, 0.0], [1.5, 0.0, 0.0]], np.float32)
+    np.testing.assert_array_equal(outside_silhouettes(near_and_far, opaque), [False, True])
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"sh_degree": 4}, {"start_count": 5000}, {"growth_until": 2.0}])

@@ -6,12 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stub_splats
 from known import SIDE, known_splat
 from oracle_families import COLORS, ColorsConfig, KnownViewsConfig
 
-from diffgs_jax.diffusion import Prediction, add_noise, make_schedule
+from diffgs_jax.diffusion import Prediction, add_noise, make_schedule, pull
 from diffgs_jax.evaluation import psnr
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, ObjectRig, Views, orbit
+from diffgs_jax.models import family
+from diffgs_jax.models.diffsplat import (
+    DiffSplatConfig,
+    FrozenConfig,
+    ImageConfig,
+    LatentConfig,
+    PixArtConfig,
+    TextConfig,
+)
+from diffgs_jax.models.layers.latent_unet.config import LatentUNetConfig
+from diffgs_jax.models.zero123 import Zero123Config
 from diffgs_jax.optimization import (
     Asked,
     DistilConfig,
@@ -30,6 +42,7 @@ from diffgs_jax.optimization import (
 )
 from diffgs_jax.optimization.adapter import adapted, new_adapter, trained
 from diffgs_jax.optimization.guided import plan_run
+from diffgs_jax.optimization.guided_steps import prior_gradient, request_cameras
 from diffgs_jax.optimization.priors import denoisers_of, state_of
 from diffgs_jax.rasterizer import render_dense
 
@@ -124,6 +137,76 @@ def test_a_prior_of_several_views_is_shown_the_given_images_first_in_its_own_wor
     np.testing.assert_allclose(x[0, 0], 0.25)
     expected = orbit(np.asarray([90.0, 180.0])).camera_to_world
     np.testing.assert_allclose(request.cameras.camera_to_world[0], expected, atol=1e-5)
+
+
+def test_a_prior_that_makes_views_apart_looks_from_anywhere_and_is_not_asked_for_what_is_given():
+    apart = Zero123Config(
+        unet=LatentUNetConfig(channels=(8,), blocks=1, depths=(0,), heads=(1,), groups=4, text_width=8),
+        encoder="learned",
+        channels=3,
+        downsampling=1,
+        latent_scale=1.0,
+    )
+    given = Views(
+        np.full((1, 1, SIDE, SIDE, 3), 0.25, np.float32),
+        Cameras(*(leaf[None] for leaf in orbit(np.zeros(1)))),
+        np.ones((1, 1), bool),
+        np.full(1, OBJECT, np.int32),
+    )
+    prior = prior_of(apart, given=given, front=40.0, rig=ObjectRig(distance=2.0, azimuths=(90.0,)))
+    config = DistilConfig(elevations=(-30.0, 60.0), distillation=Distillation(views=3))
+    plan = plan_run(0, Pulling(priors=(prior,)), config, RIG)
+    places = plan.seen[0].camera_to_world[..., :3, 3]
+    heights = np.degrees(np.arcsin(places[..., 2] / 2.0))
+    assert places.shape[1] == 3 and heights.min() < -20 and heights.max() > 45
+    np.testing.assert_allclose(np.linalg.norm(places, axis=-1), 2.0, rtol=1e-5)
+    at = Cameras(*(jnp.asarray(leaf[0]) for leaf in plan.seen[0]))
+    x, request = state_of(prior, jnp.ones((3, SIDE, SIDE, 3)), at, Asked())
+    assert x.shape == (1, 3, SIDE, SIDE, 3) and request.condition.images.shape[1] == 1
+    np.testing.assert_allclose(x, 1.0)
+    assert request_cameras(prior, at, x) is at
+    joint = prior_of(KnownViewsConfig(), given=given)
+    both, _ = state_of(joint, jnp.ones((3, SIDE, SIDE, 3)), at, Asked())
+    assert len(request_cameras(joint, at, both).intrinsics) == 4
+
+
+@pytest.mark.slow
+def test_diffsplat_is_asked_about_latents_of_all_views_and_its_say_reaches_the_images(tmp_path):
+    latent = DiffSplatConfig(
+        pixart=PixArtConfig(layers=1, heads=1, head_width=8, text_width=8),
+        latents=LatentConfig(downsampling=stub_splats.SHRINKS),
+        views=3,
+        text=TextConfig("none"),
+        image=ImageConfig("learned"),
+        frozen=FrozenConfig(**stub_splats.write_frozen(tmp_path)),
+    )
+    module = family(latent)
+    frozen = module.load_frozen(latent, "sampling")
+    params = jax.jit(lambda key: module.init(latent, key))(jax.random.key(0))
+    given = Views(
+        np.full((1, 1, SIDE, SIDE, 3), 0.25, np.float32),
+        Cameras(*(leaf[None] for leaf in orbit(np.zeros(1)))),
+        np.ones((1, 1), bool),
+        np.full(1, OBJECT, np.int32),
+    )
+    prior = Prior(config=latent, resolution=SIDE, background=1.0, params=params, frozen=frozen, given=given)
+    at = Cameras(*(jnp.asarray(leaf, jnp.float32) for leaf in orbit(np.asarray([90.0, 180.0]))))
+
+    @jax.jit
+    def pulled(images):
+        def loss(images):
+            x, request = state_of(prior, images, at, Asked())
+            key = jax.random.key(1)
+            gradient = prior_gradient(prior, x, request, jnp.zeros(2), jnp.zeros(()), key, Distillation())
+            return pull(x, gradient), x
+
+        return jax.grad(loss, has_aux=True)(images)
+
+    gradient, x = pulled(jnp.full((2, SIDE, SIDE, 3), 0.75))
+    assert x.shape == (1, 3, SIDE // stub_splats.SHRINKS, SIDE // stub_splats.SHRINKS, 4)
+    np.testing.assert_allclose(x[0, 0, ..., :3], -0.5, atol=1e-6)  # the given view comes first
+    np.testing.assert_allclose(x[0, 1:, ..., :3], 0.5, atol=1e-6)
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 
 
 def test_directions_share_a_view_and_are_kept_apart():

@@ -112,5 +112,8 @@ def test_what_cannot_be_refined_or_distilled_is_one_line(folder, tmp_path, capsy
     assert "knows no words" in refused(capsys, 2, "distil", *out, "--image", "a.png", "--prompt", "a chair")
     assert "--labels is one class, or three" in refused(capsys, 2, *prior, "--labels", "0", "1")
     assert "one for each of the 1 models" in refused(capsys, 2, *prior, "--guidance", "2", "3")
+    assert "leaves nothing to follow" in refused(capsys, 2, *prior, "--prior-weight", "0")
+    assert "--mesh.high must be" in refused(capsys, 2, *prior, "--mesh.high", "0.01")
+    assert "a texture's side must be" in refused(capsys, 2, *prior, "--mesh.steps", "5", "--mesh.size", "8")
     assert "start-count" in refused(capsys, 2, *prior, "--capacity", "10", "--start-count", "20")
     assert not (tmp_path / "out" / "distil.json").exists()

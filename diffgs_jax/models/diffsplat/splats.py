@@ -28,12 +28,12 @@ def world_cameras(frozen: Frozen, cameras: Cameras) -> Cameras:
 
 
 def latents_of(frozen: Frozen, views: Views) -> Float[Array, "b v h w c"]:
-    """Returns the latents of the splats that the reconstructor makes of views, `[b, v]`. They carry no gradient."""
+    """Returns the latents of the splats that the reconstructor makes of views, `[b, v]`, differentiable by them."""
     model: StoredModel = frozen["reconstructor"]
     grids = family(model.config).grids(model.config, model.params, model.frozen, views)
     vae: StoredModel = frozen["vae"]
     latents = family(vae.config).encode(vae.config, vae.params, grids.reshape(-1, *grids.shape[2:]))
-    return jax.lax.stop_gradient(latents.reshape(*grids.shape[:2], *latents.shape[1:]))
+    return latents.reshape(*grids.shape[:2], *latents.shape[1:])
 
 
 def grids_of(

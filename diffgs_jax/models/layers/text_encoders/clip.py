@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from diffgs_jax.models.layers.attention import attend
+from diffgs_jax.models.layers.clip_vision_config import CLIPVisionConfig
 from diffgs_jax.models.layers.initialization import draw_uniform, uniform_bounds
 from diffgs_jax.models.layers.stack import bounds_of, describe, make_stack, run_stack
 from diffgs_jax.models.layers.text_encoders.config import CLIPTextConfig
@@ -40,14 +41,14 @@ def clip_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 class CLIPBlock(nnx.Module):
-    """Causal self-attention and an MLP, each behind a norm and beside a skip."""
+    """Self-attention, causal in texts, and an MLP, each behind a norm and beside a skip."""
 
-    def __init__(self, config: CLIPTextConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: CLIPTextConfig | CLIPVisionConfig, *, causal: bool = True, rngs: nnx.Rngs):
         width = config.width
         linear = functools.partial(
             nnx.Linear, dtype=jnp.dtype(config.dtype), kernel_init=uniform_bounds().linear, rngs=rngs
         )
-        self.heads, self.activation = config.heads, config.activation
+        self.heads, self.activation, self.causal = config.heads, config.activation, causal
         self.norm1 = clip_norm(width, rngs)
         self.query, self.key, self.value = (linear(width, width) for _ in range(3))
         self.projection = linear(width, width)
@@ -56,15 +57,15 @@ class CLIPBlock(nnx.Module):
         self.output = linear(config.hidden, width)
 
     def __call__(self, x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
-        """Returns the tokens after the block; none depends on a later one."""
+        """Returns the tokens after the block; where it is causal, none depends on a later one."""
         batch, tokens, width = x.shape
         normed = self.norm1(x)
         query, key, value = (
             layer(normed).reshape(batch, tokens, self.heads, width // self.heads)
             for layer in (self.query, self.key, self.value)
         )
-        later = jnp.triu(jnp.full((tokens, tokens), -jnp.inf), 1)
-        attended = attend(query, key, value, bias=later[None, None])
+        bias = jnp.triu(jnp.full((tokens, tokens), -jnp.inf), 1)[None, None] if self.causal else None
+        attended = attend(query, key, value, bias=bias)
         x = x + self.projection(attended.reshape(batch, tokens, width))
         hidden = self.hidden(self.norm2(x))
         hidden = hidden * jax.nn.sigmoid(1.702 * hidden) if self.activation == "quick_gelu" else exact_gelu(hidden)
