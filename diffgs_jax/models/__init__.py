@@ -20,11 +20,13 @@ from diffgs_jax.models.bundles import (
     request_of,
 )
 from diffgs_jax.models.capabilities import (
+    AlignsToViews,
     ChoosesSamplers,
     DecodesQuickly,
     Diffuses,
     Encodes,
     Generates,
+    GuidedByViews,
     Guides,
     Imports,
     MakesGrids,
@@ -44,6 +46,7 @@ from diffgs_jax.models.family import (
 )
 
 __all__ = [
+    "AlignsToViews",
     "Batch",
     "ChoosesSamplers",
     "Classifier",
@@ -56,6 +59,7 @@ __all__ = [
     "Frozen",
     "Generated",
     "Generates",
+    "GuidedByViews",
     "Guides",
     "Imports",
     "MakesGrids",

@@ -65,6 +65,8 @@ class Batch(NamedTuple):
         record: `[b]`, the index of the record in its split, counted through all sources.
         text: the captions, if the family asked for them.
         labels: `[b]` classes, −1 where there is none, if the family asked for them.
+        gaussians: `[b, n, 14]` fitted to the records (`models/gaussian_sets.py`), NaN in slots that are not used, if
+            the family asked for them.
     """
 
     inputs: Views
@@ -72,6 +74,7 @@ class Batch(NamedTuple):
     record: Int32[Array | np.ndarray, "b"]
     text: Text | None = None
     labels: Int32[Array | np.ndarray, "b"] | None = None
+    gaussians: Float[Array | np.ndarray, "b n 14"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -87,7 +90,8 @@ class Request:
         text: the prompts.
         negative_text: what to stay away from.
         control: `[b, v, h, w, c]` images that steer the generation.
-        mask: `[b, n, h, w]`, True where a given view is to be made anew.
+        mask: `[b, n, h, w]`, True where a given view is to be made anew. With one, the given views are no conditions:
+            they are generated like the others, but for what is False.
         labels: `[b]` classes, −1 for none.
     """
 
@@ -190,12 +194,14 @@ class Requirements:
             that are no padding; called from several threads. A record without a caption has "". None for families
             without text.
         labels: whether classes of records are read in training.
+        gaussians: most Gaussians of the sets fitted to records that are read in training; 0 for none.
         condition_views: least and most posed views that a request gives.
         prompt: whether a request has a prompt.
         cameras: whether a request names cameras of the views to generate.
         domains: what can be generated.
         guided: whether classifier-free guidance means something.
         given_are_made: whether the given views are made anew with the others, so that guidance is theirs too.
+        remakes: whether given views can be made anew, from their own noisy pictures or under a mask.
         backend: who renders the Gaussians that it makes (`diffgs_jax.rasterizer.Backend`).
         rendering: how they are rendered.
         seeded: whether another seed gives another result.
@@ -208,12 +214,14 @@ class Requirements:
     maps: tuple[MapName, ...] = ()
     tokenize: Callable[[Sequence[str]], Text] | None = None
     labels: bool = False
+    gaussians: int = 0
     condition_views: tuple[int, int] = (0, 0)
     prompt: Literal["none", "optional", "required"] = "none"
     cameras: bool = False
     domains: tuple[Literal["object", "scene"], ...] = ("object",)
     guided: bool = False
     given_are_made: bool = False
+    remakes: bool = False
     backend: Backend = "auto"
     rendering: RenderSettings = RenderSettings()
     seeded: bool = True
@@ -254,6 +262,11 @@ class DataSettings(Protocol):
     @property
     def condition_views(self) -> int:
         """Clean views in a sample."""
+        ...
+
+    @property
+    def fewest_condition_views(self) -> int | None:
+        """Least clean views in a sample, where their number differs; None where all have `condition_views`."""
         ...
 
     @property
