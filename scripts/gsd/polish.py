@@ -1,7 +1,7 @@
 """Polishes sampled splats: render, improve the pictures by a 2D diffusion model, fit again (GSD, arXiv 2407.04237).
 
     python -m diffgs_jax.sample --checkpoint runs/gsd_furniture --samples 20 --out imagined
-    python scripts/gsd/polish.py --splats imagined --prior runs/ddpm_furniture_64 --out polished
+    python scripts/gsd/polish.py --splats imagined --prior runs/single_views_ddpm_64 --out polished
 
 Each `gaussians.ply` below a folder is rendered from all around; every picture is noised to a share of the prior's
 schedule and denoised again by itself; and the splat is fitted to what comes out, in as many rounds as asked. Shares,
