@@ -160,7 +160,7 @@ def _warm_up(pipeline: "Pipeline", folder: pathlib.Path, report: "Callable[[JobP
         with tempfile.TemporaryDirectory(dir=folder) as place:
             count = max(1, pipeline.requirements.condition_views[0])
             steps = SamplingOptions(steps=2 if pipeline.sampler_kinds else None)
-            image = [pixels] * count if count > 1 else pixels
+            image = [pixels] * count if count > 1 else pixels if pipeline.requirements.condition_views[1] else None
             make_asset(pipeline, image, AssetOptions(sampling=steps), pathlib.Path(place), report)
     except jobs.Abandoned:
         raise

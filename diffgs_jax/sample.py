@@ -1,4 +1,4 @@
-"""Turns images of objects into 3D Gaussians: `python -m diffgs_jax.sample --image IMAGE --out DIR`.
+"""Turns images of objects and rooms into 3D Gaussians: `python -m diffgs_jax.sample --image IMAGE --out DIR`.
 
 The folder receives `gaussians.ply` (for any 3D Gaussian splatting viewer), `turntable.mp4`, `views.png` (the image as
 the model saw it beside the views it predicted), and `sample.json`, from which `--repeat sample.json --out DIR` makes it
@@ -75,6 +75,7 @@ def run(options: SampleOptions, record: dict[str, Any] | None = None) -> None:
                 dataclasses.replace(options.inputs, prompt=jobs[0].prompt or options.prompt),
                 sampling,
                 has_image=options.image is not None,
+                scene=options.path is not None,
             )
         if record is not None:
             refuse_others(record, options, pipeline)
@@ -116,6 +117,8 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     from diffgs_jax.commands.sample_outputs import write_outputs
     from diffgs_jax.commands.sample_record import make_record
 
+    if options.path is not None:
+        return _sample_scene(pipeline, options)
     sampler = pipeline.sampler(options.sampling)
     steps = 1 if sampler is None else len(sampler.timesteps)
     with filled_folder(options.out) as folder:
@@ -155,6 +158,41 @@ def _sample_one(pipeline: "Pipeline", options: SampleOptions) -> None:
     written = len(result.splat.opacities)
     left_out = f" ({made - written} that cannot be seen were left out)" if written < made else ""
     print(f"{written} Gaussians{left_out}: {files}", flush=True)
+
+
+def _sample_scene(pipeline: "Pipeline", options: SampleOptions) -> None:
+    """Makes a scene of a picture, and says what came of it."""
+    from diffgs_jax.commands.sample_record import make_record
+    from diffgs_jax.inference import sample_scene, scene_path
+    from diffgs_jax.interop import write_contact_sheet
+
+    assert options.image is not None and options.path is not None  # checked with the options
+    path = scene_path(options.path, options.frames, options.fov)
+    sampler = pipeline.sampler(options.sampling)
+    with filled_folder(options.out) as folder:
+        with progress_bar("compiling (first time only)", 1 if sampler is None else len(sampler.timesteps)) as bar:
+            advance = _advance(bar)
+            result = sample_scene(
+                pipeline,
+                options.image,
+                path,
+                options.sampling,
+                name=str(options.path),
+                on_step=None if bar.disable else lambda done: advance(done - bar.n),
+            )
+        for name in options.formats:
+            result.save_splat(folder / f"gaussians.{name}", prune=options.prune)
+        write_contact_sheet(folder / "views.png", result.views)
+        with progress_bar("film", len(result.path.intrinsics), "frame") as bar:
+            result.film(folder / f"path.{options.film}", size=options.turntable_size, progress=bar.update)
+        record = make_record(options, pipeline, folder)
+        (folder / "sample.json").write_text(json.dumps(record, indent=2) + "\n")
+    if result.blocked is not None:
+        print(f"note: frame {result.blocked} of {options.path} lies behind what the splat shows from the one before")
+    print(
+        f"{len(result.gaussians.opacities)} Gaussians of a scene, and a film along {options.path}: {options.out}",
+        flush=True,
+    )
 
 
 def _is_several(options: SampleOptions) -> bool:

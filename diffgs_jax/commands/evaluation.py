@@ -23,6 +23,7 @@ from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256, file_sha256
 from diffgs_jax.geometry import denoised_cameras
 from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions
+from diffgs_jax.inference.rigs import RECONSTRUCT, rig_beside
 
 
 def choose_metrics(options: ProtocolOptions, pipeline: Pipeline) -> evaluation.ProtocolConfig:
@@ -55,6 +56,8 @@ def predictor_of(
     steps: int | None,
     *,
     variance: float,
+    shown: int = 1,
+    reconstruct: float = 0.0,
 ) -> evaluation.Predictor:
     """Returns the model behind a sampler; asked for its own rig's views, where a protocol names no others.
 
@@ -64,19 +67,23 @@ def predictor_of(
         sampler: one of `pipeline.sampler_kinds`; None for the model's own.
         steps: of the sampler; None for the model's own.
         variance: of `Pipeline.filter_variance`.
+        shown: how many views are shown, at about equal steps of azimuth.
+        reconstruct: of `reconstruct_share`.
 
     Raises:
         UserError: if there are not that many steps.
     """
     settings = pipeline.config
+    given = [360.0 * view / shown for view in range(shown)]
     return evaluation.make_predictor(
         settings.model,
         pipeline.frozen,
-        pipeline.sampler(SamplingOptions(steps=steps, sampler=sampler)),
-        denoised_cameras(settings.rig),
+        pipeline.sampler(SamplingOptions(steps=steps, sampler=sampler, reconstruct=reconstruct)),
+        denoised_cameras(rig_beside(settings, given, 0 if reconstruct else None)),
         settings.data.resolution,
         protocol,
         variance=variance,
+        remade=reconstruct > 0,
     )
 
 
@@ -114,14 +121,40 @@ def read_cases(options: ProtocolOptions, store: RecordStore, pipeline: Pipeline)
             condition_view=options.condition_view,
             target_views=options.target_views,
             max_views=options.max_views,
-            shown_views=shown_views(pipeline),
+            shown_views=shown_views(pipeline, options.shown_views),
+            turned=data.object_frame == "first_view",
             on_object=bar.update,
         )
 
 
-def shown_views(pipeline: Pipeline) -> int:
-    """Returns how many views of an object a model is shown when it is scored: one, or as many as it needs."""
-    return max(1, pipeline.requirements.condition_views[0])
+def shown_views(pipeline: Pipeline, wanted: int | None = None) -> int:
+    """Returns how many views of an object a model is shown when it is scored: one, or as many as it needs.
+
+    Raises:
+        UserError: if more or fewer are wanted than it can be shown.
+    """
+    least, most = pipeline.requirements.condition_views
+    most = max(most, 1) if pipeline.requirements.remakes else most
+    if wanted is None:
+        return max(1, least)
+    if not max(1, least) <= wanted <= most:
+        raise UserError(f"--shown-views is {wanted}; this model is shown {max(1, least)} to {most}")
+    return wanted
+
+
+def reconstruct_share(options: ProtocolOptions, pipeline: Pipeline) -> float:
+    """Returns how much noise the views that are shown get, as a share of the schedule; 0 for clean ones.
+
+    Raises:
+        UserError: if it is out of range, or the model cannot make views anew.
+    """
+    needs = pipeline.requirements
+    share = options.reconstruct
+    if share is None:
+        return RECONSTRUCT if needs.remakes and needs.condition_views[1] == 0 else 0.0
+    if not 0 < share <= 1 or not needs.remakes:
+        raise UserError(f"--reconstruct {share} is for models that can make views anew, and above 0 and up to 1")
+    return share
 
 
 def read_finer(
@@ -156,7 +189,8 @@ def read_finer(
             condition_view=options.condition_view,
             target_views=options.target_views,
             max_views=options.max_views,
-            shown_views=shown_views(pipeline),
+            shown_views=shown_views(pipeline, options.shown_views),
+            turned=pipeline.config.data.object_frame == "first_view",
         )
 
     return read
@@ -176,7 +210,7 @@ def describe_protocol(
         condition = f"the first context frame of {options.index.name}"
     elif options.condition_view is not None:
         condition = f"view {options.condition_view}"
-    if (count := shown_views(pipeline)) > 1 and options.index is None:
+    if (count := shown_views(pipeline, options.shown_views)) > 1 and options.index is None:
         first = "the first" if options.condition_view is None else f"from view {options.condition_view} on the"
         condition = f"{first} {count} even views"
     settings = {
@@ -190,7 +224,8 @@ def describe_protocol(
         "target views": sum(len(item.images) - 1 for item in cases),
         "resolution": pipeline.config.data.resolution,
         "condition": condition,
-        "views shown": shown_views(pipeline),
+        "views shown": shown_views(pipeline, options.shown_views),
+        "noise of the views shown": reconstruct_share(options, pipeline),
         "filter": pipeline.filter_variance(SamplingOptions(filter=options.filter)),
         "seed": options.seed,
         "batch size": options.batch_size,
@@ -261,7 +296,7 @@ def make_baselines(
         image, alpha = (np.broadcast_to(leaf, (*shape, *leaf.shape)) for leaf in (mean.image, mean.alpha))
         return evaluation.ViewImages(image, alpha)
 
-    if shown_views(pipeline) > 1:
+    if shown_views(pipeline, options.shown_views) > 1:
         return {"nearest view shown copied": nearest, "mean training view": average}
     return {"condition view copied": copied, "condition view as billboard": cut_out, "mean training view": average}
 

@@ -29,6 +29,12 @@ class ProtocolOptions:
     """Ask for this many views of an object, spread evenly over all but the one that is shown; all by default."""
     condition_view: int | None = None
     """Number of the stored view that is shown, the same for all objects; by default the one nearest elevation 20°."""
+    shown_views: int | None = None
+    """Views of an object that are shown, at steps of azimuth as equal as there are; by default one, or as many as the
+    model needs. To compare scores of different numbers, name the `target_views`."""
+    reconstruct: float | None = None
+    """Show the views not clean but noised to this share of the schedule, (0, 1], as views to be made anew; by default
+    half for models that are never shown a clean one, and not for others."""
     target_views: tuple[int, ...] | None = None
     """Numbers of the stored views that are asked for, such as those of a ring; all others by default."""
     batch_size: int = 8

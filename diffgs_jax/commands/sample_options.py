@@ -43,6 +43,12 @@ class SampleFiles:
     one_object: bool = False
     """The folder holds images of one object, which are shown to the model together: taken from one height at equal
     steps around it, the front first in the order of their names, then counterclockwise as seen from above."""
+    path: pathlib.Path | None = None
+    """Makes a scene, not an object: where its camera goes, from the picture's place on; `forward`, `sideways`, or a
+    JSON of cameras (docs/scenes.md). For models that know scenes. The folder gets the splat and a film along it."""
+    fov: float | None = None
+    """With a path: horizontal field of view of the picture's middle square, degrees; by default what the JSON says,
+    else 60."""
     out: pathlib.Path
     """Folder for what is made; created if need be. Of a folder of images, each gets a folder of its name in it."""
     prompt_file: pathlib.Path | None = None
@@ -118,6 +124,10 @@ class SampleOptions(SamplingOptions, InputOptions, SampleFiles):
             raise UserError("--prompt and --prompt-file both say what to make: give one of them")
         if self.one_object and (self.image is None or not self.image.is_dir()):
             raise UserError("--one-object is about a folder of images: name it with --image")
+        if self.fov is not None and self.path is None:
+            raise UserError("--fov goes with --path: of objects, the checkpoint says what their cameras see")
+        if self.path is not None and set(self.formats) & {*MESH_FORMATS, "gltf"}:
+            raise UserError("of a scene there are splats (--formats ply, spz, splat), and no meshes")
         check_cleaning(self.min_opacity, None if self.crop_radius is None else Sphere(self.crop_radius))
         check_turntable(self.frames, self.turntable_size, f".{self.film}")
         if self.raw and (set(self.formats) - {"ply"} or self.frame == "cameras"):

@@ -37,7 +37,8 @@ def make_record(options: SampleOptions, pipeline: Pipeline, folder: pathlib.Path
     """
     image = None if options.image is None else options.image.absolute()
     control = tuple(path.absolute() for path in options.control)
-    kept = _converter.unstructure(dataclasses.replace(options, image=image, control=control, samples=1))
+    path = options.path.absolute() if options.path is not None and options.path.is_file() else options.path
+    kept = _converter.unstructure(dataclasses.replace(options, image=image, control=control, path=path, samples=1))
     for name in ("out", "repeat"):
         del kept[name]
     return {
@@ -105,8 +106,8 @@ def _inputs(options: SampleOptions) -> list[pathlib.Path]:
                 if name:  # a path without extension is completed, as its reader does
                     path = files[0].parent / name
                     files += [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))[:1]
-    files += controls
-    return files if options.matting_model is None else [*files, options.matting_model.absolute()]
+    more = (options.matting_model, options.mask, options.path)
+    return [*files, *controls, *(path.absolute() for path in more if path is not None and path.is_file())]
 
 
 def _version(package: str) -> str | None:

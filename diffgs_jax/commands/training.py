@@ -23,6 +23,7 @@ from diffgs_jax.data import TrainingBatches, device_batches, has_records, traini
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256
 from diffgs_jax.models import Cost, Frozen, Generates, StartsFromFrozen, TrainsPartly, family
+from diffgs_jax.models.contributions import faint_line
 from diffgs_jax.models.stored import stored_models
 from diffgs_jax.rasterizer import check_backend, describe_backend
 
@@ -180,10 +181,14 @@ def run(
 
                 if draw_preview is not None and (is_last or _is_preview(config, step)):
                     progress.set_description("drawing a preview (the first time takes longer)")
-                    image = draw_preview(state.ema, frozen)
+                    image, shares = draw_preview(state.ema, frozen)
                     progress.set_description("training")
                     if log is not None:
                         progress.write(f"preview: {training.log_image(log, step, 'test', image)}")
+                        if shares:
+                            training.log_metrics(log, step, shares)
+                            if line := faint_line(shares["preview/denoised_weight_sampled"]):
+                                progress.write(line)
                 if score is not None and (is_last or step % config.run.evaluate_every == 0):
                     values = score(state.ema)
                     if log is not None:

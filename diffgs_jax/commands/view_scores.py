@@ -19,6 +19,7 @@ from diffgs_jax.commands.evaluation import (
     predictor_of,
     read_cases,
     read_finer,
+    reconstruct_share,
     shown_views,
 )
 from diffgs_jax.commands.progress import progress_bar, ticking
@@ -83,7 +84,9 @@ def score_checkpoint(
         sampler, steps = None, 1
     protocol = choose_metrics(options, pipeline)
     variance = pipeline.filter_variance(SamplingOptions(filter=options.filter))
-    predictor = predictor_of(pipeline, protocol, sampler, steps, variance=variance)
+    shown = shown_views(pipeline, options.shown_views)
+    asked = {"shown": shown, "reconstruct": reconstruct_share(options, pipeline)}
+    predictor = predictor_of(pipeline, protocol, sampler, steps, variance=variance, **asked)
     store = open_store(options.data, options.split)
     cases = read_cases(options, store, pipeline)
     finer = read_finer(options, store, pipeline) if wanted.twice else None
@@ -104,13 +107,13 @@ def score_checkpoint(
     rows = {MODEL: model}
     if model.finer is not None:
         rows[FINER] = evaluation.Evaluation(model.finer, [], {})
-    if wanted.one_step and steps > 1:
-        predictor = predictor_of(pipeline, protocol, sampler, 1, variance=variance)
+    if wanted.one_step and steps > 1 and not asked["reconstruct"]:
+        predictor = predictor_of(pipeline, protocol, sampler, 1, variance=variance, **asked)
         with tqdm(desc=ONE_STEP, total=len(cases), unit="object") as bar, ticking(bar):
             rows[ONE_STEP] = evaluation.evaluate_model(
                 predictor, pipeline.params, cases, protocol, bar.update, swap=False, keep=keep("one-step")
             )
-    if shown_views(pipeline) > 1:
+    if shown > 1:
         with tqdm(desc=SHOWN, total=len(cases), unit="object") as bar, ticking(bar):
             again = evaluation.shown_again(cases)
             found = evaluation.evaluate_model(
@@ -133,12 +136,12 @@ def score_checkpoint(
     ranked = [evaluation.object_mean(views) for views in rows[MODEL].scores[measured["measure"]]]
     ranking = np.argsort(ranked, kind="stable").tolist()
     count = min(wanted.drawn_objects, len(cases))
-    shown = {
+    drawn = {
         "worst": ranking[:count],
         "best": ranking[::-1][:count],
         "grid": evaluation.spread(len(cases), count),
     }
-    for name, chosen in shown.items():
+    for name, chosen in drawn.items():
         image = tile_images(evaluation.object_rows(cases, rows[MODEL].predictions, chosen))
         write_image(folder / f"{name}.png", image)
     by_angle = {name: row for name, row in rows.items() if name != SHOWN}

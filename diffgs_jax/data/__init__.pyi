@@ -1,4 +1,11 @@
-from .config import CameraAugmentation, DataConfig, ObjectViewLimits, SceneViewLimits, ViewChoice
+from .config import (
+    CameraAugmentation,
+    DataConfig,
+    ObjectViewLimits,
+    SceneViewLimits,
+    ViewChoice,
+    with_fixed_conditions,
+)
 from .device import DeviceBatches, device_batches
 from .even_views import even_sets, most_even_set
 from .image_folder import ImageFolder
@@ -40,4 +47,5 @@ __all__ = [
     "split_of",
     "to_scene_frame",
     "training_batches",
+    "with_fixed_conditions",
 ]

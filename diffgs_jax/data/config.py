@@ -43,10 +43,12 @@ class SceneViewLimits:
 class ViewChoice:
     """How the views of a sample are chosen among those of its record."""
 
-    kind: Literal["limited", "random", "even"] = "limited"
+    kind: Literal["limited", "random", "even", "fixed_view", "random_view"] = "limited"
     """`limited`: at random within `object_limits` and `scene_limits`. `random`: at random whatever the limits say.
     `even`: the input views of an object at equal steps of azimuth around a ring of views, beginning at any of them, and
-    the novel views at random among the others; scenes have no rings, theirs are `limited`."""
+    the novel views at random among the others; scenes have no rings, theirs are `limited`. For models
+    that learn from single views, whose samples have one view in all: `fixed_view`, one view of a record for ever,
+    whatever the seed, as if there were no others; `random_view`, any one of its views, drawn anew each time."""
     novel: Literal["others", "off_ring"] = "others"
     """With `even`: the novel views are any `others`, or such as belong to no ring (`off_ring`), at random elevations if
     the store has them; where there are not enough of those, any others."""
@@ -88,6 +90,9 @@ class DataConfig:
     """Clean views in a sample; the first one has azimuth 0."""
     noisy_views: int = 3
     """Views that are denoised, in a sample."""
+    fewest_condition_views: int | None = None
+    """With it, a sample has any number of clean views from this to `condition_views`, drawn for each; those that it
+    lacks are denoised instead. The first view has azimuth 0, clean or not."""
     novel_views: int = 2
     """Views that only supervise: renderings are compared with them, the network never sees them."""
     view_choice: ViewChoice = ViewChoice()
@@ -101,6 +106,9 @@ class DataConfig:
     """Which views of an object are combined."""
     scene_limits: SceneViewLimits = SceneViewLimits()
     """Which frames of a scene are combined."""
+    object_frame: Literal["first_view", "record"] = "first_view"
+    """Axes of an object: turned so that its first view has azimuth 0, or those that the record was stored in, for
+    models whose objects all face one way."""
     scene_frame: Literal["first_view", "mean_camera"] = "first_view"
     """Origin and axes of a scene: those of the first condition camera, so that an image without a pose has a place, or
     those of the mean of the cameras, as the published scene model was trained."""
@@ -127,3 +135,12 @@ class DataConfig:
     """Batches that are kept ready ahead of the training step."""
     max_bad_records: int = 16
     """Unreadable records that are replaced by others before the run stops."""
+
+
+def with_fixed_conditions(config: DataConfig) -> DataConfig:
+    """Returns settings with equally many condition views in every sample: one, or as near to that as they allow."""
+    if config.fewest_condition_views is None:
+        return config
+    inputs = config.condition_views + config.noisy_views
+    count = max(config.fewest_condition_views, min(1, config.condition_views))
+    return dataclasses.replace(config, condition_views=count, noisy_views=inputs - count, fewest_condition_views=None)

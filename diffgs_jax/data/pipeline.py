@@ -48,7 +48,7 @@ class TrainingBatches(Iterator[Batch]):
     ):
         """Use `training_batches`."""
         self.config, self.sources, self.requirements = config, sources, requirements
-        self.samples = samples = Samples(config, sources, requirements.maps)
+        self.samples = samples = Samples(config, sources, requirements.maps, requirements.gaussians)
         self.latents = latents = LatentStore(config.latents) if config.latents else None
         if latents is not None:
             latents.check(config, sources)
@@ -133,6 +133,17 @@ def training_batches(
     _check(config, process_count)
     if requirements.labels and not config.labels:
         raise UserError("the model learns classes: name them with data.labels")
+    if config.fewest_condition_views is not None and requirements.makes != "nothing":
+        least, most = requirements.condition_views
+        if least == most:
+            raise UserError(f"data.fewest_condition_views: this model has {most} condition views in every sample")
+    if requirements.gaussians and (
+        config.object_frame != "record" or config.augmentation != CameraAugmentation() or config.random_background
+    ):
+        raise UserError(
+            "fitted Gaussians are in the axes of their records: set data.object_frame record, and leave augmentation "
+            "and random backgrounds out"
+        )
     if split != "train":
         config = dataclasses.replace(config, augmentation=CameraAugmentation(), random_background=0.0, latents="")
     if config.latents and not requirements.latents:
@@ -156,7 +167,7 @@ def collate(samples: list[Sample], config: DataConfig, requirements: Requirement
     intrinsics = np.stack([sample.cameras.intrinsics for sample in samples])
     domain = np.asarray([sample.domain for sample in samples], np.int32)
     background = np.stack([sample.background for sample in samples]) if config.random_background else None
-    is_condition = np.broadcast_to(np.arange(shape[1]) < config.condition_views, shape[:2])
+    is_condition = np.arange(shape[1]) < np.asarray([[sample.conditions] for sample in samples])
     inputs = config.condition_views + config.noisy_views
 
     def views(part: slice) -> Views:
@@ -184,7 +195,17 @@ def collate(samples: list[Sample], config: DataConfig, requirements: Requirement
         record=np.asarray([sample.record for sample in samples], np.int32),
         text=text,
         labels=labels,
+        gaussians=_stack_gaussians(samples, requirements.gaussians) if requirements.gaussians else None,
     )
+
+
+def _stack_gaussians(samples: list[Sample], slots: int) -> np.ndarray:
+    """Returns fitted Gaussians `[b, slots, 14]`, NaN in the slots past a record's own."""
+    stacked = np.full((len(samples), slots, 14), np.nan, np.float32)
+    for number, sample in enumerate(samples):
+        assert sample.gaussians is not None  # or the sample was refused
+        stacked[number, : len(sample.gaussians)] = sample.gaussians
+    return stacked
 
 
 def _stack_maps(maps: list[Maps], shape: tuple[int, ...]) -> np.ndarray:
@@ -212,6 +233,22 @@ def _check(config: DataConfig, process_count: int) -> None:
             raise UserError(f"data.{name} is {getattr(config, name)}; it must be at least {least}")
     if config.condition_views + config.noisy_views < 1:
         raise UserError("data.condition_views and data.noisy_views are both 0; the network needs a view")
+    if (
+        config.view_choice.kind in ("fixed_view", "random_view")
+        and sum((config.condition_views, config.noisy_views, config.novel_views)) != 1
+    ):
+        raise UserError(
+            f"data.view_choice.kind {config.view_choice.kind} gives a sample one view: set data.noisy_views 1, "
+            "data.condition_views 0 and data.novel_views 0"
+        )
+    fewest = config.fewest_condition_views
+    if fewest is not None and not 0 <= fewest <= config.condition_views:
+        raise UserError(
+            f"data.fewest_condition_views is {fewest}; it must be from 0 to data.condition_views, "
+            f"{config.condition_views}"
+        )
+    if config.choices and fewest is not None:
+        raise UserError("data.choices fixes the views of a sample: leave data.fewest_condition_views out")
     if config.batch_size % process_count:
         raise UserError(f"data.batch_size {config.batch_size} does not divide among {process_count} hosts")
     if config.latents and (config.augmentation != CameraAugmentation() or config.random_background):

@@ -39,6 +39,7 @@ class OpenRecord(NamedTuple):
         domain: `OBJECT` or `SCENE`.
         caption: what it shows, in words; "" where nothing is said.
         label: its class, −1 for none.
+        gaussians: `[n, 14]` fitted to it, as stored; None if it has none.
         place: its name, file and number there, for messages.
         views: returns the views asked for, or raises a `DataError` that names the first unusable one.
     """
@@ -47,6 +48,7 @@ class OpenRecord(NamedTuple):
     domain: int
     caption: str
     label: int
+    gaussians: Float[np.ndarray, "n 14"] | None
     place: str
     views: Callable[[Sequence[int]], list[DecodedView]]
 
@@ -94,7 +96,7 @@ class RecordReader:
             return [_decode(record, view, self._size, place, self._maps) for view in views]
 
         label = find_label(record, self._labels)
-        opened = OpenRecord(record.cameras, domain, record.caption or "", label, place, decode)
+        opened = OpenRecord(record.cameras, domain, record.caption or "", label, record.gaussians, place, decode)
         return self._keep(key, opened, len(record.images))
 
     def _keep(self, key: tuple[str, int], opened: OpenRecord, views: int) -> OpenRecord:

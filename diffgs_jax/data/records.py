@@ -40,6 +40,8 @@ class Record(NamedTuple):
         creator: whom to credit.
         license: SPDX name.
         source: where it came from.
+        gaussians: `[n, 14]` float32, Gaussians that were fitted to it (`models.gaussian_sets`), in the axes of its
+            cameras; None where there are none.
     """
 
     uid: str
@@ -52,6 +54,7 @@ class Record(NamedTuple):
     creator: str = ""
     license: str = ""
     source: str = ""
+    gaussians: Float[np.ndarray, "n 14"] | None = None
 
 
 @runtime_checkable
@@ -103,6 +106,9 @@ def encode_record(record: Record) -> bytes:
     fields = record._asdict()
     fields["cameras"] = [_array_bytes(np.asarray(array)) for array in record.cameras]
     fields["maps"] = {name: list(one) for name, one in record.maps.items()}
+    gaussians = fields.pop("gaussians")
+    if gaussians is not None:  # earlier programs read the records that have none
+        fields["gaussians"] = _array_bytes(gaussians)
     return msgpack.packb({"version": _VERSION, **fields})
 
 
@@ -118,6 +124,8 @@ def decode_record(encoded: bytes) -> Record:
         poses, intrinsics = fields.pop("cameras")
         fields["cameras"] = Cameras(_array(poses, (-1, 4, 4)), _array(intrinsics, (-1, 4)))
         fields["maps"] = {name: EncodedMap(*one) for name, one in fields["maps"].items()}
+        if "gaussians" in fields:
+            fields["gaussians"] = _array(fields["gaussians"], (-1, 14))
         record = Record(**fields)
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise DataError(f"not a record of posed views ({type(error).__name__}: {error})") from None

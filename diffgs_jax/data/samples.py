@@ -19,7 +19,7 @@ from diffgs_jax.data.maps import normals_from_codes
 from diffgs_jax.data.mixing import Sources
 from diffgs_jax.data.reading import RecordReader
 from diffgs_jax.data.scene_frame import to_scene_frame
-from diffgs_jax.data.view_selection import NoViewsWithinLimits, ViewCounts, choose_views
+from diffgs_jax.data.view_selection import NoViewsWithinLimits, ViewCounts, choose_views, fixed_view
 from diffgs_jax.errors import DataError, UserError
 from diffgs_jax.geometry import OBJECT, Cameras, turn_to_azimuth_zero
 from diffgs_jax.models import MapName
@@ -44,6 +44,8 @@ class Sample(NamedTuple):
         caption: of the record, "" where nothing is said.
         label: the class of the record, −1 for none.
         choice: which of the record's choices of views it is; 0 where every use chooses anew.
+        gaussians: `[n, 14]` fitted to the record; None if it has none.
+        conditions: how many of the views are condition views; the others are counted as the settings say.
     """
 
     images: Images
@@ -56,23 +58,26 @@ class Sample(NamedTuple):
     caption: str
     label: int
     choice: int
+    gaussians: Float[np.ndarray, "n 14"] | None
+    conditions: int
 
 
 class Samples:
     """Samples by their position; safe to use from several threads."""
 
-    def __init__(self, config: DataConfig, sources: Sources, maps: Collection[MapName] = ()):
+    def __init__(self, config: DataConfig, sources: Sources, maps: Collection[MapName] = (), slots: int = 0):
         """Counts what damaged shards have lost already.
 
         Args:
             config: how samples are made.
             sources: of what.
             maps: which maps are read.
+            slots: most fitted Gaussians of a record, which all must have; 0 where they are not looked at.
 
         Raises:
             DataError: if that is more than `max_bad_records`.
         """
-        self.config, self.sources = config, sources
+        self.config, self.sources, self._slots = config, sources, slots
         self.counts = ViewCounts(config.condition_views, config.noisy_views, config.novel_views)
         self._augmented = config.augmentation != CameraAugmentation()
         resampled = config.augmentation.roll > 0 or config.augmentation.crop < 1
@@ -140,9 +145,19 @@ class Samples:
         if config.choices:
             choice = int(random.integers(config.choices)) if choice is None else choice
             random = np.random.default_rng([config.seed, number, choice, 2])
+        if self._slots and record.gaussians is None:
+            raise DataError(f"{record.place} holds no fitted Gaussians: make some with scripts/gsd/fit_objects.py")
+        if self._slots and record.gaussians is not None and len(record.gaussians) > self._slots:
+            raise DataError(
+                f"{record.place} holds a set of {len(record.gaussians)} Gaussians; the model has {self._slots} slots"
+            )
         try:
             stored = np.asarray(record.cameras.camera_to_world)
-            chosen = choose_views(stored, self.counts, limits, random, config.view_choice)
+            counts = self._counts_at(position)
+            if config.view_choice.kind == "fixed_view":
+                chosen = np.asarray([fixed_view(self.sources.stores[source].uids[index], len(stored))])
+            else:
+                chosen = choose_views(stored, counts, limits, random, config.view_choice)
         except DataError as error:
             raise type(error)(f"{record.place}: {error}") from None
         views = record.views(chosen.tolist())
@@ -152,7 +167,7 @@ class Samples:
         poses, intrinsics = (np.asarray(array)[chosen] for array in record.cameras)
         before = poses[0]
         if record.domain == OBJECT:
-            poses = turn_to_azimuth_zero(poses, poses[0])
+            poses = turn_to_azimuth_zero(poses, poses[0]) if config.object_frame == "first_view" else poses
         else:
             inputs = self.counts.condition + self.counts.noisy
             poses, scale = to_scene_frame(poses, inputs, frame=config.scene_frame, extent=config.scene_extent)
@@ -171,8 +186,17 @@ class Samples:
             depths = change_maps(change, depths, intrinsics, config.resolution)
             normals = change_normals(change, normals, intrinsics, config.resolution, record.domain)
             cameras = change_cameras(change, cameras, record.domain)
-        about = record.caption, record.label, choice or 0
-        return Sample(images, cameras, record.domain, number, background, depths, normals, *about)
+        about = record.caption, record.label, choice or 0, record.gaussians
+        return Sample(images, cameras, record.domain, number, background, depths, normals, *about, counts.condition)
+
+    def _counts_at(self, position: int) -> ViewCounts:
+        """Returns how many views of each part a sample has, the drawn ones by a draw of its own."""
+        fewest, counts = self.config.fewest_condition_views, self.counts
+        if fewest is None:
+            return counts
+        random = np.random.default_rng([self.config.seed, position, 2])
+        condition = int(random.integers(fewest, counts.condition + 1))
+        return ViewCounts(condition, counts.noisy + counts.condition - condition, counts.novel)
 
     def _report_bad(self, source: int, index: int, error: DataError) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ view at least cos φ₂ (eq. 10). Viewing directions are the cameras' z axes; po
 `ViewChoice` names other ways.
 """
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def choose_views(
         raise DataError(f"only {available} views of the {needed} a sample needs")
     if choice.kind == "even" and isinstance(limits, ObjectViewLimits):
         return _even(camera_to_world, counts, random, choice)
-    if choice.kind == "random" or limits == type(limits)():
+    if choice.kind in ("random", "random_view") or limits == type(limits)():
         return random.choice(available, needed, replace=False)
     poses = np.asarray(camera_to_world, np.float64)
     allowed, distance = _object(poses, limits) if isinstance(limits, ObjectViewLimits) else _scene(poses, limits)
@@ -90,6 +91,16 @@ def choose_views(
     if chosen is None:
         raise NoViewsWithinLimits(f"no {needed} of its {available} views are within the limits {limits}")
     return chosen
+
+
+def fixed_view(uid: str, views: int) -> int:
+    """Returns the one view of a record that a model of single views ever sees: a function of its name alone.
+
+    Args:
+        uid: of the record.
+        views: that it has, at least 1.
+    """
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big") % views
 
 
 def scoring_views(

@@ -29,6 +29,7 @@ class PosedObject(NamedTuple):
         denoised: `[v]` cameras of the views to denoise, in the frame of `cameras`; None for the model's own rig.
         domain: `OBJECT` or `SCENE`.
         further: indices of the views that are shown beside it, to models that are shown several.
+        turned: whether an object's world is turned so that the condition camera has azimuth 0.
     """
 
     uid: str
@@ -40,6 +41,7 @@ class PosedObject(NamedTuple):
     denoised: Cameras | None = None
     domain: int = OBJECT
     further: tuple[int, ...] = ()
+    turned: bool = True
 
     @property
     def asked(self) -> Int[np.ndarray, "t"]:
@@ -58,6 +60,7 @@ def load_objects(
     target_views: Sequence[int] | None = None,
     max_views: int | None = None,
     shown_views: int = 1,
+    turned: bool = True,
     on_object: Callable[[int], object] = lambda objects: None,
 ) -> list[PosedObject]:
     """Reads objects whole.
@@ -74,6 +77,7 @@ def load_objects(
         shown_views: how many views are shown. Of several, the first is the condition view, and all are at steps of
             azimuth as equal as there are, and those of no ring are asked for (`data.scoring_views`); with a
             `condition_view`, it and those nearest to such steps from it are shown.
+        turned: see `PosedObject`; False for models whose objects keep the axes of their records.
         on_object: called with 1 after every object.
 
     Raises:
@@ -102,6 +106,7 @@ def load_objects(
                 kept.index(shown),
                 load_depths(record, resolution, kept),
                 further=tuple(kept.index(view) for view in further),
+                turned=turned,
             )
         )
         on_object(1)
@@ -237,7 +242,7 @@ def _split(item: PosedObject, count: int) -> Cases:
     others, further = item.asked, list(item.further)
     chosen = others[np.minimum(np.arange(count), len(others) - 1)]
     poses = np.asarray(item.cameras.camera_to_world)
-    if item.domain == OBJECT:
+    if item.domain == OBJECT and item.turned:
         poses = turn_to_azimuth_zero(poses, poses[condition])
     intrinsics = np.asarray(item.cameras.intrinsics, np.float32)
     return Cases(

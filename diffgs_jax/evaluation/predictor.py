@@ -16,7 +16,8 @@ from diffgs_jax.evaluation.objects import Cases
 from diffgs_jax.evaluation.scoring import ProtocolConfig
 from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
 from diffgs_jax.inference.filtering import filtered, rendering_of
-from diffgs_jax.models import Frozen, ModelConfig, Request, Sampling, family
+from diffgs_jax.models import AlignsToViews, Frozen, ModelConfig, Request, Sampling, family
+from diffgs_jax.models.contributions import Shares, of_denoised_views, shares
 from diffgs_jax.rasterizer import Backend, RenderSettings, expected_depth, render
 
 
@@ -27,11 +28,14 @@ class Predictor(NamedTuple):
         gaussians: `(params, cases) -> Gaussians [b, n]`.
         views: `(Gaussians [b, n], cameras [b, t]) -> ViewImages [b, t]`, at the training resolution.
         finer_views: the same at twice the training resolution; None where that is not asked for.
+        shares: what the denoised views' Gaussians contribute to the target views; None for families whose Gaussians
+            belong to no view, and that denoise none.
     """
 
     gaussians: Callable[[Any, Cases], Gaussians]
     views: Callable[[Gaussians, Cameras], ViewImages]
     finer_views: Callable[[Gaussians, Cameras], ViewImages] | None = None
+    shares: Callable[[Gaussians, Cases], Shares] | None = None
 
 
 def make_predictor(
@@ -43,6 +47,7 @@ def make_predictor(
     config: ProtocolConfig,
     *,
     variance: float = 0.0,
+    remade: bool = False,
 ) -> Predictor:
     """Returns a model's predictor, for any of its weights: a run that is scored on the way compiles once.
 
@@ -57,6 +62,8 @@ def make_predictor(
         resolution: height and width of all views, pixels.
         config: the protocol, for the background and the seed.
         variance: of the filter that is made part of the Gaussians, square pixels (`inference/filtering.py`).
+        remade: the views that are shown are no clean conditions but the start of views to generate, noised as far as
+            the sampler begins; for models that were trained without clean views. Then the rig has no cameras.
 
     Raises:
         UserError: if the family makes no Gaussians.
@@ -65,14 +72,31 @@ def make_predictor(
     if module.requirements(model).makes != "gaussians":
         raise UserError("views of objects can be asked of models that make Gaussians only")
 
-    def gaussians(params: Any, cases: Cases) -> Gaussians:
+    def request_of(cases: Cases) -> Request:
         cameras = rig_cameras if cases.denoised_cameras is None else cases.denoised_cameras
         request = request_views(cases.condition_images, cases.condition_cameras, cameras, resolution, cases.domain)
         request = _with_further(request, cases)
+        if remade and request.condition is not None:
+            return dataclasses.replace(request, mask=np.ones(request.condition.images.shape[:4], bool))
+        return request
+
+    def gaussians(params: Any, cases: Cases) -> Gaussians:
+        request = request_of(cases)
         keys = jax.numpy.stack([jax.random.key(config.seed)] * len(cases.condition_images))
-        *_, last = module.generate(model, params, frozen, request, Sampling(sampler), keys)
+        start = request.condition.images if remade and request.condition is not None else None
+        *_, last = module.generate(model, params, frozen, request, Sampling(sampler, start=start), keys)
         return filtered(last.generated.gaussians, request, variance)
 
+    def contributions(gaussians: Gaussians, cases: Cases) -> Shares:
+        request = request_of(cases)
+        given = 0 if request.condition is None or remade else request.condition.images.shape[1]
+        owners = module.views_of_gaussians(model, request)
+        flags = np.broadcast_to(np.arange(owners.max() + 1) < given, (len(request.domain), owners.max() + 1))
+        chosen = of_denoised_views(owners, flags)
+        return _measure(gaussians, chosen, cases.target_cameras, resolution=resolution, **of_shares)
+
+    of_shares = {"settings": rendering_of(module.requirements(model), variance)}
+    of_shares["backend"] = module.requirements(model).backend
     settings = {
         "background": config.background,
         "rendering": rendering_of(module.requirements(model), variance),
@@ -83,7 +107,11 @@ def make_predictor(
         gaussians,
         functools.partial(render_at, resolution=resolution),
         functools.partial(render_at, resolution=2 * resolution),
+        contributions if isinstance(module, AlignsToViews) else None,
     )
+
+
+_measure = jax.jit(shares, static_argnames=("resolution", "settings", "backend"))
 
 
 @functools.partial(jax.jit, static_argnames=("resolution", "background", "rendering", "backend"))

@@ -100,6 +100,10 @@ def evaluate_model(
         def predict(cases: Cases = cases, indices: np.ndarray = indices, real: int = real) -> Piece:
             gaussians, seconds = gaussians_in(cases)
             piece = _scored(predictor.views(gaussians, cases.target_cameras), cases, real, config)
+            if predictor.shares is not None:
+                opacity, weight = map(np.asarray, predictor.shares(gaussians, cases))
+                piece["score/denoised_opacity"] = np.broadcast_to(opacity[:, None], weight.shape)[:real]
+                piece["score/denoised_weight"] = weight[:real]
             if finer is not None and predictor.finer_views is not None:
                 larger = make_cases(finer(indices.tolist()), cases.is_target.shape[1])
                 scores, _ = score_batch(predictor.finer_views(gaussians, larger.target_cameras), larger, plain)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from diffgs_jax.evaluation.objects import PosedObject
 from diffgs_jax.evaluation.protocol import Evaluation, Features, mean_scores, object_mean, set_distances
+from diffgs_jax.models.contributions import faint_line
 
 MODEL = "model"
 ONE_STEP = "model, one step from noise"
@@ -26,6 +27,8 @@ _ON_THE_OBJECT: _Columns = {
     "alpha_iou": ("alpha IoU", "{:.3f}"),
     "depth_error": ("depth error", "{:.4f}"),
     "consistency": ("consistency, dB", "{:.2f}"),
+    "denoised_opacity": ("opacity of denoised views", "{:.3f}"),
+    "denoised_weight": ("weight of denoised views", "{:.3f}"),
 }
 _ON_THE_IMAGE: _Columns = {
     "psnr": ("PSNR, dB", "{:.2f}"),
@@ -49,8 +52,9 @@ NOTES = (
     "the squared maximum mean discrepancy (cubic kernel) of all predicted to all true views in relu5_3 of VGG16, mean "
     "over pixels: not FID and KID, which are those of Inception's features; less is better, and only values of equally "
     "many views can be compared. Depth error is the mean of |z − z*| / z*, nothing fitted. Consistency is the PSNR of "
-    "a view's surface against the nearest other view, warped by the prediction's own depth. Seconds are for one object "
-    "in a batch, without compilation. The condition view is never scored."
+    "a view's surface against the nearest other view, warped by the prediction's own depth. Opacity and weight of "
+    "denoised views are their Gaussians' parts of all opacity and of the blending weight of the target views. Seconds "
+    "are for one object in a batch, without compilation. The condition view is never scored."
 )
 
 
@@ -148,6 +152,8 @@ def markdown_report(measured: Mapping[str, Any]) -> str:
             f"the condition is worth {swap['difference']:+.2f} dB ({title}).",
             "",
         ]
+    if "denoised_weight" in means[MODEL] and (said := faint_line(means[MODEL]["denoised_weight"])):
+        lines += [said[0].upper() + said[1:] + ".", ""]
     lines += ["| Setting | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in settings.items()]
     lines += ["", NOTES, ""]

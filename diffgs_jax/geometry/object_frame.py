@@ -47,6 +47,27 @@ def denoised_cameras(rig: ObjectRig) -> Cameras:
     return orbit(np.asarray(rig.azimuths), elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
 
 
+def azimuths_beside(given: Sequence[float], count: int) -> tuple[float, ...]:
+    """Returns azimuths of further views, each in the middle of the widest gap that those before it leave, rising.
+
+    Args:
+        given: azimuths of the views that there are, degrees; where there is none, the first is put at 0.
+        count: how many.
+    """
+    taken = sorted(float(azimuth) % 360.0 for azimuth in given)
+    found: list[float] = []
+    for _ in range(count):
+        if taken:
+            gaps = np.diff(taken, append=taken[0] + 360.0)
+            widest = int(np.argmax(gaps > gaps.max() - 1e-6))
+            azimuth = (taken[widest] + gaps[widest] / 2) % 360.0
+        else:
+            azimuth = 0.0
+        found.append(float(azimuth))
+        taken = sorted([*taken, found[-1]])
+    return tuple(sorted(found))
+
+
 def azimuth_of(camera_to_world: Float[np.ndarray, "4 4"]) -> float:
     """Returns the azimuth of a camera's centre, radians from +x; 0 for a camera on the z axis."""
     x, y = float(camera_to_world[0, 3]), float(camera_to_world[1, 3])

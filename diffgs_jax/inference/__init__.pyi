@@ -8,6 +8,8 @@ from .model_card import model_card
 from .options import InputOptions, SamplingOptions
 from .pipeline import ImageSource, Pipeline
 from .result import Result, Trajectory
+from .scene_paths import NAMED_PATHS, ScenePath, scene_path
+from .scenes import SceneResult, sample_scene
 from .unposed import show_image, show_turntable
 
 __all__ = [
@@ -23,6 +25,11 @@ __all__ = [
     "Pipeline",
     "Result",
     "SamplingOptions",
+    "NAMED_PATHS",
+    "ScenePath",
+    "SceneResult",
+    "sample_scene",
+    "scene_path",
     "Trajectory",
     "estimate_elevation",
     "guidance_factors",

@@ -27,6 +27,7 @@ def check_options(
     has_image: bool,
     generated: int,
     scales: tuple[float, ...],
+    scene: bool = False,
 ) -> None:
     """Refuses what no image could be sampled with, or what this model cannot do.
 
@@ -37,6 +38,7 @@ def check_options(
         has_image: whether an image is given.
         generated: views that are generated.
         scales: of guidance.
+        scene: whether a scene is to be made, along a path, and not an object.
 
     Raises:
         UserError: naming the option and what it may be.
@@ -44,12 +46,26 @@ def check_options(
     if requirements.makes == "nothing":
         raise UserError("this model generates nothing that could be sampled")
     least, most = requirements.condition_views
-    if has_image and most == 0:
-        raise UserError("this model is shown no image: leave --image out")
+    remade = sampling.reconstruct > 0 or inputs.mask is not None
+    if not 0 <= sampling.reconstruct <= 1:
+        raise UserError(f"--reconstruct is a share of the noise, above 0 and up to 1, not {sampling.reconstruct}")
+    if remade and not requirements.remakes:
+        raise UserError("this model was never without a clean view: leave --reconstruct and --mask out")
+    if remade and not has_image:
+        raise UserError("--reconstruct and --mask are about a picture: give one with --image")
+    if sampling.reconstruct and sampling.views is not None:
+        raise UserError("--reconstruct makes the given views anew and no others: leave --views out")
+    if has_image and most == 0 and not remade:
+        instead = "say --reconstruct or --mask, or " if requirements.remakes else ""
+        raise UserError(f"this model is shown no image: {instead}leave --image out")
     if not has_image and least > 0:
         raise UserError("this model needs an image: give one with --image")
-    if has_image and "object" not in requirements.domains:
-        raise UserError("this model knows scenes only, and an image of an object is asked for")
+    if has_image and not scene and "object" not in requirements.domains:
+        raise UserError("this model knows scenes only: say where its camera goes, beside the picture, with --path")
+    if scene and "scene" not in requirements.domains:
+        raise UserError("this model knows objects only: leave --path out")
+    if scene and not has_image:
+        raise UserError("a path begins where a picture was taken: give the picture with --image")
     if inputs.label is not None and not requirements.labels and sampling.classifier is None:
         raise UserError("this model knows no classes: leave --label out")
     if sampling.classifier is not None and inputs.label is None:

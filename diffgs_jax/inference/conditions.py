@@ -5,7 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from diffgs_jax.config import TrainConfig, background_of
 from diffgs_jax.data import Record, most_even_set
@@ -18,7 +18,7 @@ from diffgs_jax.inference.camera_checks import check_around
 from diffgs_jax.inference.options import InputOptions
 from diffgs_jax.inference.rectification import at_size, rectified
 from diffgs_jax.interop import isolate_object
-from diffgs_jax.models import family
+from diffgs_jax.models import Requirements, family
 
 
 class PosedImages(NamedTuple):
@@ -29,12 +29,14 @@ class PosedImages(NamedTuple):
         cameras: `[n]`, in the object frame; the first one has azimuth 0.
         given: the similarity to that frame from the one that the cameras were given in; None where there is no other.
         alphas: `[n, s, s]` the object's coverage in [0, 1]; None where it is not known, which only some models mind.
+        mask: `[n, s, s]`, True where an image is to be made anew; None for images that are given as they are.
     """
 
     images: Float[np.ndarray, "n s s 3"]
     cameras: Cameras
     given: Similarity | None = None
     alphas: Float[np.ndarray, "n s s"] | None = None
+    mask: Bool[np.ndarray, "n s s"] | None = None
 
     @property
     def elevation(self) -> float:
@@ -82,14 +84,18 @@ def read_posed_images(
     requirements = family(config.model).requirements(config.model)
     options = SourceOptions(turned_frame=requirements.upright)
     record = next(read_transforms(path, options, domain="object", cut_out=cut_out))
-    least, most = requirements.condition_views
+    if inputs.mask is not None:
+        raise UserError("a mask goes with one picture: leave --mask out, or give the picture alone")
+    least, most = _shown_counts(requirements)
     chosen = _choose_views(path, record, least, most)
     images, alphas, cameras = _shown(record, chosen, config, upright=requirements.upright)
     poses = np.asarray(cameras.camera_to_world)
-    shown = Cameras(turn_to_azimuth_zero(poses, poses[0]), np.asarray(cameras.intrinsics))
+    is_turned = config.data.object_frame == "first_view"
+    poses = turn_to_azimuth_zero(poses, poses[0]) if is_turned else poses
+    shown = Cameras(poses, np.asarray(cameras.intrinsics))
     published = np.stack([photograph.camera_to_world for photograph in read_frames(path)])
     stored = np.asarray(record.cameras.camera_to_world)
-    turned = turn_to_azimuth_zero(stored, stored[chosen[0]])
+    turned = turn_to_azimuth_zero(stored, stored[chosen[0]]) if is_turned else stored
     given = None
     if len(stored) > 1:
         given = similarity_between(
@@ -108,12 +114,18 @@ def check_posed(given: PosedImages, config: TrainConfig) -> None:
     shape, side = given.images.shape, config.data.resolution
     if len(shape) != 4 or shape[1:] != (side, side, 3):
         raise UserError(f"posed images must be [n, {side}, {side}, 3] for this model, not {list(shape)}")
-    least, most = family(config.model).requirements(config.model).condition_views
+    least, most = _shown_counts(family(config.model).requirements(config.model))
     if not least <= shape[0] <= most:
         wanted = str(most) if least == most else f"{least} to {most}"
         raise UserError(f"{shape[0]} posed images are given; this model is shown {wanted}")
     if least > 1:
         check_around(given.cameras, "the posed images", several=True)
+
+
+def _shown_counts(requirements: Requirements) -> tuple[int, int]:
+    """Returns how many pictures can be given at least and at most, as they are or to be made anew."""
+    least, most = requirements.condition_views
+    return least, max(most, 1) if requirements.remakes else most
 
 
 def _choose_views(path: pathlib.Path, record: Record, least: int, most: int) -> list[int]:

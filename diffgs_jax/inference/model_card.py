@@ -81,6 +81,8 @@ def model_card(pipeline: Pipeline, metadata: dict[str, Any], *, name: str, licen
 
 def _counted(views: tuple[int, int]) -> str:
     least, most = views
+    if least == 0 and most > 1:
+        return f"nothing, one picture, or up to {most},"
     if least <= 1:
         return "one picture" if most == 1 else f"one picture, or up to {most},"
     return f"{least} pictures" if least == most else f"{least} to {most} pictures"

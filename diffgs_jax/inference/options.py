@@ -60,6 +60,13 @@ class SamplingOptions:
     """With a blob: how much is made anew, in (0, 1]; the first steps, which would remove the blob, are left out."""
     blob_background: float = 0.0
     """With a blob: how much darker than white all of the image is, in [0, 1]."""
+    reconstruct: float = 0.0
+    """Take the picture not for a clean view but for one to generate: noise of this share of the schedule, (0, 1], is
+    added to it and taken away again, and the object that it is then a picture of is handed out. More changes more. For
+    models that can be asked without a picture. 0 shows the picture as it is."""
+    view_guidance: float | None = None
+    """How hard given views guide, for models of sets of Gaussians (docs/gsd.md): a step along the gradient of what
+    renderings lack to them; 0 leaves them out. By default the model's."""
     seed: int = 0
     """Of the noise: another seed imagines another unseen side. 0 to 2³² − 1."""
 
@@ -80,6 +87,12 @@ class InputOptions:
     elevation_model: pathlib.Path | None = None
     """Checkpoint of the network that `estimate` asks (docs/elevest.md); by default the one that comes with the package,
     if there is one."""
+    azimuth: float = 0.0
+    """Where around the object the camera was, degrees, for models whose objects all face one way
+    (docs/single-views.md); for all others the picture is the front."""
+    mask: pathlib.Path | None = None
+    """A picture of the same size that is white where the given one is to be made anew, black where it stays (3D-aware
+    inpainting); for models that can be asked without a picture."""
     foreground_ratio: float | Literal["model"] | None = "model"
     """The object's larger side over the side of the view the model is shown; `model` takes what the model was trained
     with, None keeps the image's framing."""

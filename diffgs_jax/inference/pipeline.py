@@ -37,6 +37,7 @@ from diffgs_jax.inference.filtering import filtered, rendering_of
 from diffgs_jax.inference.guidance import guidance_factors, guidance_scales
 from diffgs_jax.inference.options import InputOptions, SamplingOptions, with_changes
 from diffgs_jax.inference.result import Result, Trajectory
+from diffgs_jax.inference.rigs import azimuths_of, rig_beside
 from diffgs_jax.inference.unposed import UnposedImage, show_image, show_turntable
 from diffgs_jax.models import (
     ChoosesSamplers,
@@ -44,6 +45,7 @@ from diffgs_jax.models import (
     Diffuses,
     Frozen,
     Generated,
+    GuidedByViews,
     Progress,
     Request,
     Requirements,
@@ -143,7 +145,7 @@ class Pipeline:
             gaussians=gaussians,
             views=found.views,
             images=found.images,
-            rig=self._rig(sampling.views),
+            rig=self._rig(sampling, given),
             background=self.background,
             rendering=rendering_of(self.requirements, variance),
             backend=self.requirements.backend,
@@ -183,7 +185,10 @@ class Pipeline:
             start=self._start(request, sampling),
         )
         keys = jax.numpy.stack([jax.random.key(seed) for seed in seeds])
-        return family(self.config.model).generate(self.config.model, self.params, self.frozen, request, settings, keys)
+        module, model = family(self.config.model), self.config.model
+        if sampling.view_guidance is not None and isinstance(module, GuidedByViews):
+            model = module.with_view_guidance(model, sampling.view_guidance)
+        return module.generate(model, self.params, self.frozen, request, settings, keys)
 
     def prepare(self, image: ImageSource, inputs: InputOptions = InputOptions()) -> PosedImages:  # noqa: B008 (frozen)
         """Returns what the model would be shown: the object alone, framed as in training."""
@@ -211,14 +216,16 @@ class Pipeline:
         def repeated(cameras: Cameras) -> Cameras:
             return Cameras(*(np.broadcast_to(leaf, (count, *np.shape(leaf))) for leaf in cameras))
 
-        condition = None
+        condition = mask = None
         if given is not None:
+            mask = np.ones(given.images.shape[:3], bool) if given.mask is None and sampling.reconstruct else given.mask
+            mask = None if mask is None else np.broadcast_to(mask, (count, *mask.shape))
             images = np.broadcast_to(given.images, (count, *given.images.shape))
             alphas = None if given.alphas is None else np.broadcast_to(given.alphas, images.shape[:-1])
             condition = Views(images, repeated(given.cameras), np.ones(images.shape[:2], bool), domain, alphas)
         cameras = None
         if self.requirements.cameras:
-            rig = self._rig(sampling.views, has_image=given is not None)
+            rig = self._rig(sampling, given)
             if self.requirements.given_are_made:  # all views of a splat are of one height
                 height = inputs.elevation if given is None else given.elevation
                 rig = dataclasses.replace(rig, elevation=height) if isinstance(height, (int, float)) else rig
@@ -245,6 +252,7 @@ class Pipeline:
             text=text,
             negative_text=negative,
             controls=controls,
+            mask=mask,
             labels=labels,
         )
 
@@ -254,21 +262,32 @@ class Pipeline:
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         *,
         has_image: bool = True,
+        scene: bool = False,
     ) -> None:
         """Refuses options that nothing could be sampled with.
 
         Raises:
             UserError: naming the option and what it may be.
         """
-        generated = len(self._rig(sampling.views, has_image=has_image).azimuths)
         check_controls(inputs, sampling)
         if sampling.controlnet and not isinstance(family(self.config.model), TakesControls):
             raise UserError("ControlNets steer diffsplat models only, and this is none: leave --controlnet out")
+        if sampling.view_guidance is not None:
+            if not isinstance(family(self.config.model), GuidedByViews):
+                raise UserError("given views are this model's condition and do not guide it: leave --view-guidance out")
+            if not (0 <= sampling.view_guidance < float("inf") and has_image):
+                raise UserError("--view-guidance is 0 or more, and goes with a picture (--image)")
+        if inputs.azimuth and self.config.data.object_frame != "record":
+            raise UserError("to this model every picture is the front: leave --azimuth out")
+        generated = len(rig_beside(self.config, [0.0] if has_image else [], sampling.views).azimuths)
+        if scene:
+            generated = self.config.data.noisy_views if sampling.views is None else sampling.views
         check_options(
             inputs,
             sampling,
             self.requirements,
             has_image=has_image,
+            scene=scene,
             generated=generated,
             scales=guidance_scales(
                 self.config.sampling.guidance, sampling, self.requirements, int(has_image), generated
@@ -304,6 +323,8 @@ class Pipeline:
             settings = dataclasses.replace(settings, eta=sampling.eta)
         steps = usual.steps if sampling.steps is None else sampling.steps
         sampler = sampler_from_config(module.schedule(self.config.model), settings, steps)
+        if sampling.reconstruct:
+            return starting_later(sampler, sampling.reconstruct)
         return starting_later(sampler, sampling.blob_strength) if sampling.blob_spread else sampler
 
     def classifier(self, sampling: SamplingOptions) -> Classifier | None:
@@ -341,6 +362,8 @@ class Pipeline:
     def _start(self, request: Request, sampling: SamplingOptions) -> Any:
         """Returns the state that sampling starts from under the noise; None for noise alone."""
         module = family(self.config.model)
+        if sampling.reconstruct and request.condition is not None:
+            return np.asarray(request.condition.images, np.float32)
         if not sampling.blob_spread:
             return None
         if not isinstance(module, StartsFromImage):
@@ -348,17 +371,13 @@ class Pipeline:
         image = blob_image(request.resolution, sampling.blob_spread, sampling.blob_background)
         return module.state_of_image(self.config.model, self.params, self.frozen, request, image)
 
-    def _rig(self, views: int | None, *, has_image: bool = True) -> ObjectRig:
-        """Returns the rig's cameras, or others around the object at the same height, evenly beside azimuth 0.
-
-        Where the given view would be made anew and there is none, a camera at azimuth 0 takes its place.
-        """
-        azimuths = self.config.rig.azimuths
-        if views is not None:
-            azimuths = tuple(360.0 * number / (views + 1) for number in range(1, views + 1))
-        if self.requirements.given_are_made and not has_image and 0.0 not in azimuths:
-            azimuths = (0.0, *azimuths)
-        return dataclasses.replace(self.config.rig, azimuths=azimuths)
+    def _rig(self, sampling: SamplingOptions, given: PosedImages | None) -> ObjectRig:
+        """Returns the cameras of the views to generate beside those that are given."""
+        azimuths = [] if given is None else azimuths_of(given.cameras)
+        if given is not None and sampling.reconstruct:
+            return rig_beside(self.config, azimuths, 0)
+        is_masked = given is not None and given.mask is not None
+        return rig_beside(self.config, azimuths, sampling.views, fewest=0 if is_masked else 1)
 
 
 def _images_of(generated: Generated) -> np.ndarray:

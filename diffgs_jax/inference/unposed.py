@@ -13,7 +13,7 @@ from diffgs_jax.inference.checks import check_elevation
 from diffgs_jax.inference.conditions import PosedImages, check_posed
 from diffgs_jax.inference.elevations import estimate_elevation, load_estimator
 from diffgs_jax.inference.options import InputOptions
-from diffgs_jax.interop import frame_object, frame_turntable, load_isolated
+from diffgs_jax.interop import frame_object, frame_turntable, load_framed_mask, load_isolated
 from diffgs_jax.models import family
 
 UnposedImage = str | os.PathLike[str] | np.ndarray
@@ -45,8 +45,11 @@ def show_image(
     framed = frame_object(
         picture, resolution=config.data.resolution, foreground_ratio=ratio, background=background_of(config)
     )
-    camera = condition_camera(config.rig, _elevation(picture, inputs, ratio))
-    return PosedImages(framed.image[None], camera, alphas=framed.alpha[None])
+    camera = condition_camera(config.rig, _elevation(picture, inputs, ratio), (inputs.azimuth,))
+    mask = None
+    if inputs.mask is not None:
+        mask = load_framed_mask(inputs.mask, source, picture, resolution=config.data.resolution, foreground_ratio=ratio)
+    return PosedImages(framed.image[None], camera, alphas=framed.alpha[None], mask=None if mask is None else mask[None])
 
 
 def show_turntable(
@@ -73,6 +76,8 @@ def show_turntable(
             the model needs that.
     """
     check_elevation(inputs)
+    if inputs.mask is not None:
+        raise UserError("a mask goes with one picture: leave --mask out, or give the picture alone")
     if not sources or sources[0] is None:
         raise UserError("the first of several images, the front, is missing")
     given = [(number, source) for number, source in enumerate(sources) if source is not None]

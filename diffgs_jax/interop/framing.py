@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from diffgs_jax.errors import DataError, UserError
@@ -83,13 +83,7 @@ def load_isolated(
         UserError: if the file is missing or cannot be read, or the matting is not to be had.
         DataError: if it is not a picture, too small, empty, or its object cannot be told from its background.
     """
-    if isinstance(source, np.ndarray):
-        name, pixels = "the picture", image_array(source)
-        (height, width), block = pixels.shape[:2], -(-max(pixels.shape[:2]) // _LARGEST_SIDE)
-        pixels = np.array(Image.fromarray(pixels).reduce(block)) if block > 1 else pixels
-    else:
-        name = str(source)
-        pixels, (height, width) = read_shrunk_image(source, _LARGEST_SIDE)
+    name, pixels, (height, width) = _read(source)
     shrink = -(-max(height, width) // _LARGEST_SIDE)
     too_small = f"smaller than a patch of the model ({smallest_side}×{smallest_side}); give a larger picture"
     if min(height, width) < smallest_side:
@@ -132,6 +126,55 @@ def frame_turntable(
         )
         for picture in pictures
     ]
+
+
+def load_framed_mask(
+    mask: str | os.PathLike[str],
+    source: str | os.PathLike[str] | np.ndarray,
+    isolated: Float[np.ndarray, "h w 4"],
+    *,
+    resolution: int,
+    foreground_ratio: float | None = FOREGROUND_RATIO,
+) -> Bool[np.ndarray, "{resolution} {resolution}"]:
+    """Reads a mask of a picture and frames it as `frame_object` frames the picture; what lies beside it is False.
+
+    Args:
+        mask: the path of a picture; True where it is nearer to white than to black.
+        source: the picture that it is of.
+        isolated: of `load_isolated(source)`.
+        resolution: as for the picture.
+        foreground_ratio: as for the picture.
+
+    Raises:
+        UserError: if a file cannot be read, the mask is of another size, or nothing of it is white.
+        DataError: if the mask is no picture.
+    """
+    name, _, size = _read(source)
+    mask_name, marks, mask_size = _read(mask)
+    if mask_size != size:
+        raise UserError(
+            f"the mask {mask_name} is {mask_size[1]}×{mask_size[0]} pixels, and {name} is {size[1]}×{size[0]}: make "
+            "them equal"
+        )
+    # Not multiplied by the object's coverage, which says where the square is and nothing else
+    marks = np.repeat(marks[..., :3].mean(axis=-1, keepdims=True, dtype=np.float32) / 255, 3, axis=-1)
+    marked = np.concatenate([marks, isolated[..., 3:]], axis=-1)
+    framed = frame_object(marked, resolution=resolution, foreground_ratio=foreground_ratio, background=0.0)
+    found = framed.image[..., 0] > 0.5
+    if not found.any():
+        raise UserError(f"the mask {mask_name} is empty: what is to be made anew is white in it")
+    return found
+
+
+def _read(source: str | os.PathLike[str] | np.ndarray) -> tuple[str, np.ndarray, tuple[int, int]]:
+    """Returns the name of a picture, its pixels, made fewer where they are very many, and the size that it had."""
+    if not isinstance(source, np.ndarray):
+        return (str(source), *read_shrunk_image(source, _LARGEST_SIDE))
+    pixels = image_array(source)
+    height, width = pixels.shape[:2]
+    block = -(-max(height, width) // _LARGEST_SIDE)
+    pixels = np.array(Image.fromarray(pixels).reduce(block)) if block > 1 else pixels
+    return "the picture", pixels, (height, width)
 
 
 def frame_object(

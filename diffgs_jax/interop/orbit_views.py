@@ -62,12 +62,44 @@ def render_orbit(
         progress: called with the number of views that have been finished since the last call.
     """
     rig = ObjectRig() if rig is None else rig
+    cameras = orbit(
+        np.asarray(azimuths, np.float64),
+        elevation_degrees=rig.elevation,
+        distance=rig.distance,
+        fov_degrees=rig.fov,
+    )
+    return render_cameras(
+        gaussians, cameras, size=size, background=background, rendering=rendering, backend=backend, progress=progress
+    )
+
+
+def render_cameras(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    size: int,
+    background: float | tuple[float, float, float] = 1.0,
+    rendering: RenderSettings = RenderSettings(),  # noqa: B008 (frozen)
+    backend: Backend = "auto",
+    progress: Callable[[int], object] | None = None,
+) -> OrbitViews:
+    """Renders Gaussians from some cameras, a few at a time.
+
+    Args:
+        gaussians: one set, `[n, …]`.
+        cameras: `[v]`, in its frame.
+        size: side of a picture, pixels.
+        background: grey value or RGB in [0, 1].
+        rendering: how they are rendered.
+        backend: who renders.
+        progress: called with the number of views that have been finished since the last call.
+    """
     spare = -len(gaussians.opacities) % _GROUP  # nothing, of no opacity
     padded = (np.pad(np.asarray(leaf), [(0, spare)] + [(0, 0)] * (np.ndim(leaf) - 1)) for leaf in gaussians)
     gaussians = Gaussians(*(jnp.asarray(leaf, jnp.float32) for leaf in padded))
-    count = len(azimuths)
-    extended = np.pad(np.asarray(azimuths, np.float64), (0, -count % _VIEWS_AT_ONCE), mode="edge")
-    cameras = orbit(extended, elevation_degrees=rig.elevation, distance=rig.distance, fov_degrees=rig.fov)
+    count = len(cameras.intrinsics)
+    order = np.minimum(np.arange(-(-count // _VIEWS_AT_ONCE) * _VIEWS_AT_ONCE), count - 1)
+    cameras = Cameras(*(np.asarray(leaf)[order] for leaf in cameras))
     behind = jnp.asarray(np.broadcast_to(np.asarray(background, np.float32), 3))
     seen = []
     for start in range(0, count, _VIEWS_AT_ONCE):

@@ -21,12 +21,14 @@ from diffgs_jax.models.bundles import (
     request_of,
 )
 from diffgs_jax.models.capabilities import (
+    AlignsToViews,
     ChoosesSamplers,
     Controls,
     DecodesQuickly,
     Diffuses,
     Encodes,
     Generates,
+    GuidedByViews,
     Guides,
     Imports,
     MakesGrids,
@@ -48,6 +50,7 @@ from diffgs_jax.models.family import (
 )
 
 __all__ = [
+    "AlignsToViews",
     "Batch",
     "ChoosesSamplers",
     "Classifier",
@@ -62,6 +65,7 @@ __all__ = [
     "Frozen",
     "Generated",
     "Generates",
+    "GuidedByViews",
     "Guides",
     "Imports",
     "MakesGrids",

@@ -88,6 +88,8 @@ class Batch(NamedTuple):
         text: the captions, if the family asked for them.
         labels: `[b]` classes, −1 where there is none, if the family asked for them.
         latents: `[b, v, h, w, c]` of the inputs, where they were computed before.
+        gaussians: `[b, n, 14]` fitted to the records (`models/gaussian_sets.py`), NaN in slots that are not used, if
+            the family asked for them.
     """
 
     inputs: Views
@@ -96,6 +98,7 @@ class Batch(NamedTuple):
     text: Text | None = None
     labels: Int32[Array | np.ndarray, "b"] | None = None
     latents: Float[Array | np.ndarray, "b v h w c"] | None = None
+    gaussians: Float[Array | np.ndarray, "b n 14"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -111,7 +114,8 @@ class Request:
         text: the prompts.
         negative_text: what to stay away from.
         controls: networks that steer it, each by a picture.
-        mask: `[b, n, h, w]`, True where a given view is to be made anew.
+        mask: `[b, n, h, w]`, True where a given view is to be made anew. With one, the given views are no conditions:
+            they are generated like the others, but for what is False.
         labels: `[b]` classes, −1 for none.
     """
 
@@ -215,6 +219,7 @@ class Requirements:
             without text.
         labels: whether classes of records are read in training.
         latents: whether training can do with latents that were computed before.
+        gaussians: most Gaussians of the sets fitted to records that are read in training; 0 for none.
         condition_views: least and most posed views that a request gives.
         prompt: whether a request has a prompt.
         cameras: whether a request names cameras of the views to generate.
@@ -222,6 +227,7 @@ class Requirements:
         guided: whether classifier-free guidance means something.
         views_apart: whether every view that is generated is made without looking at the others, from any camera.
         given_are_made: whether the given views are made anew with the others, so that guidance is theirs too.
+        remakes: whether given views can be made anew, from their own noisy pictures or under a mask.
         backend: who renders the Gaussians that it makes (`diffgs_jax.rasterizer.Backend`).
         rendering: how they are rendered.
         seeded: whether another seed gives another result.
@@ -235,6 +241,7 @@ class Requirements:
     tokenize: Callable[[Sequence[str]], Text] | None = None
     labels: bool = False
     latents: bool = False
+    gaussians: int = 0
     condition_views: tuple[int, int] = (0, 0)
     prompt: Literal["none", "optional", "required"] = "none"
     cameras: bool = False
@@ -242,6 +249,7 @@ class Requirements:
     guided: bool = False
     views_apart: bool = False
     given_are_made: bool = False
+    remakes: bool = False
     backend: Backend = "auto"
     rendering: RenderSettings = RenderSettings()
     seeded: bool = True
@@ -282,6 +290,11 @@ class DataSettings(Protocol):
     @property
     def condition_views(self) -> int:
         """Clean views in a sample."""
+        ...
+
+    @property
+    def fewest_condition_views(self) -> int | None:
+        """Least clean views in a sample, where their number differs; None where all have `condition_views`."""
         ...
 
     @property

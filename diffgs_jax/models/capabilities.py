@@ -54,6 +54,15 @@ class Renders(Protocol):
 
 
 @runtime_checkable
+class GuidedByViews(Protocol):
+    """A family whose sampling given views guide, by what renderings lack to them, and can be told how hard."""
+
+    def with_view_guidance(self, config: Any, scale: float) -> Any:
+        """Returns the settings of the same model, guided as hard as that; 0 leaves given views out."""
+        ...
+
+
+@runtime_checkable
 class Diffuses(Protocol):
     """A family that is sampled by diffusion: `models.generation.generate` is its `generate`."""
 
@@ -127,6 +136,15 @@ class StartsFromImage(Protocol):
         Raises:
             UserError: if these settings have no encoder of images.
         """
+        ...
+
+
+@runtime_checkable
+class AlignsToViews(Protocol):
+    """A family whose Gaussians belong each to one view of a request, or to none."""
+
+    def views_of_gaussians(self, config: Any, request: Request) -> Int32[np.ndarray, "n"]:
+        """Returns by Gaussian the number of its view, the given ones first, then those to generate; −1 for none."""
         ...
 
 

@@ -159,6 +159,7 @@ def _register_families() -> None:
     from diffgs_jax.models.diffsplat.config import DiffSplatConfig
     from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig
     from diffgs_jax.models.elevest.config import ElevEstConfig
+    from diffgs_jax.models.gsd.config import GSDConfig
     from diffgs_jax.models.gsrecon.config import GSReconConfig
     from diffgs_jax.models.gsvae.config import GSVAEConfig
     from diffgs_jax.models.noisy_classifier.config import NoisyClassifierConfig
@@ -171,6 +172,7 @@ def _register_families() -> None:
     register("gsvae", GSVAEConfig, "diffgs_jax.models.gsvae.family")
     register("diffsplat", DiffSplatConfig, "diffgs_jax.models.diffsplat.family")
     register("controlnet", ControlNetModelConfig, "diffgs_jax.models.controlnet.family")
+    register("gsd", GSDConfig, "diffgs_jax.models.gsd.family")
     register("elevest", ElevEstConfig, "diffgs_jax.models.elevest.family")
     register("noisy_classifier", NoisyClassifierConfig, "diffgs_jax.models.noisy_classifier.family")
     register("stable_diffusion", StableDiffusionConfig, "diffgs_jax.models.stable_diffusion.family")

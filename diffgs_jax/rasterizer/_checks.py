@@ -23,7 +23,12 @@ def check_settings(height: int, width: int, near: float, dilation: float, capaci
         raise ValueError(f"capacity must be at least 1, not {capacity}")
 
 
-def check_arrays(gaussians: Gaussians, cameras: Cameras, features: Array | np.ndarray | None) -> None:
+def check_arrays(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    features: Array | np.ndarray | None,
+    shown: Array | np.ndarray | None = None,
+) -> None:
     """Raises a ValueError that names the first array that does not fit."""
     batch, count = gaussians.opacities.shape[:-1], gaussians.opacities.shape[-1] if gaussians.opacities.ndim else 0
     if gaussians.opacities.ndim < 1:
@@ -56,6 +61,8 @@ def check_arrays(gaussians: Gaussians, cameras: Cameras, features: Array | np.nd
         )
     if features is not None and (features.ndim != len(batch) + 2 or features.shape[:-1] != (*batch, count)):
         raise ValueError(f"features must be {[*batch, count]} + [c], not {list(features.shape)}")
+    if shown is not None and shown.shape != (*lead, count):
+        raise ValueError(f"shown must be {[*lead, count]}, not {list(shown.shape)}")
     for name, values in {**gaussians._asdict(), **cameras._asdict(), "features": features}.items():
         if values is not None and not jnp.issubdtype(values.dtype, jnp.floating):
             raise ValueError(f"{name} must be floating point, not {values.dtype}")

@@ -62,8 +62,9 @@ def draw_split(
     cameras: Cameras,
     background: float | Array | np.ndarray,
     features: Array | np.ndarray | None,
+    shown: Array | np.ndarray | None = None,
 ) -> Any:
-    """Returns `draw(gaussians, cameras, background, features)`, drawn by each device for its images.
+    """Returns `draw(gaussians, cameras, background, features, shown)`, drawn by each device for its images.
 
     Args:
         draw: called with the part of the arrays that a device has.
@@ -72,11 +73,13 @@ def draw_split(
         cameras: `[*batch, *views]`.
         background: a number, `[3]` or `[*batch, *views, 3]`.
         features: `[*batch, n, c]`.
+        shown: `[*batch, *views, n]`.
     """
     behind = jnp.asarray(background)
-    specs = (layout.gaussians, layout.cameras, layout.cameras if behind.ndim > 1 else PartitionSpec(), layout.gaussians)
+    of_background = layout.cameras if behind.ndim > 1 else PartitionSpec()
+    specs = (layout.gaussians, layout.cameras, of_background, layout.gaussians, layout.cameras)
     mapped = jax.shard_map(draw, mesh=layout.mesh, in_specs=specs, out_specs=layout.cameras, check_vma=False)
-    return mapped(*split_over((gaussians, cameras, behind, features), specs, layout.mesh))
+    return mapped(*split_over((gaussians, cameras, behind, features, shown), specs, layout.mesh))
 
 
 def split_over(arrays: Sequence[Any], specs: Sequence[PartitionSpec], mesh: AbstractMesh) -> list[Any]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffgs_jax.geometry import Cameras, Gaussians
 from diffgs_jax.rasterizer._explicit import split_over
@@ -19,6 +19,7 @@ def render_sharded(
     *,
     background: float | Float[Array | np.ndarray, "*background"] = 1.0,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
+    shown: Bool[Array | np.ndarray, "*shown n"] | None = None,
     **settings: Any,
 ) -> Rendering:
     """Renders like `render`, each device of the mesh its part of the leading batch axis, in one launch and one sort.
@@ -31,20 +32,23 @@ def render_sharded(
         cameras: `[b, …]`.
         background: as in `render`.
         features: as in `render`.
+        shown: as in `render`.
         settings: the others of `render`.
     """
     mesh = jax.sharding.get_abstract_mesh()
     kinds = set(mesh.axis_types)
     is_ours = kinds in ({AxisType.Auto}, {AxisType.Explicit})
     if not is_ours or mesh.size == 1 or gaussians.opacities.ndim < 2 or gaussians.opacities.shape[0] % mesh.size:
-        return render(gaussians, cameras, background=background, features=features, **settings)
+        return render(gaussians, cameras, background=background, features=features, shown=shown, **settings)
     behind = jnp.asarray(background)
     split = PartitionSpec(mesh.axis_names)
-    specs = (split, split, split if behind.ndim > 1 else PartitionSpec(), split)
+    specs = (split, split, split if behind.ndim > 1 else PartitionSpec(), split, split)
 
-    def part(gaussians: Gaussians, cameras: Cameras, behind: Array, features: Array | None) -> Rendering:
-        return render(gaussians, cameras, background=behind, features=features, **settings)
+    def part(
+        gaussians: Gaussians, cameras: Cameras, behind: Array, features: Array | None, shown: Array | None
+    ) -> Rendering:
+        return render(gaussians, cameras, background=behind, features=features, shown=shown, **settings)
 
     mapped = jax.shard_map(part, in_specs=specs, out_specs=split, check_vma=False)
-    arrays = jax.tree.map(jnp.asarray, (gaussians, cameras, behind, features))
+    arrays = jax.tree.map(jnp.asarray, (gaussians, cameras, behind, features, shown))
     return mapped(*(arrays if kinds == {AxisType.Auto} else split_over(arrays, specs, mesh)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffgs_jax.geometry import Cameras, Gaussians, color_columns, covariance_entries, join_columns, split_columns
 from diffgs_jax.rasterizer._blending import blend_tiles
@@ -77,6 +77,7 @@ def render(
     subpixel_dimming: bool = False,
     unit_rotations: bool = True,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
+    shown: Bool[Array | np.ndarray, "*shown n"] | None = None,
     with_radii: bool = False,
     capacity: int | None = None,
     backend: Backend = "auto",
@@ -106,6 +107,8 @@ def render(
         subpixel_dimming: dim what is smaller than a pixel (RaDe-GS; see `project`).
         unit_rotations: normalise quaternions; False takes the matrix of each as it is (see `geometry.covariances`).
         features: `[*batch, n, c]`, blended like colours on zero (normals, coordinates, anything).
+        shown: `[*batch, *views, n]`, which Gaussians each view is rendered of, as if there were no others; all by
+            default.
         with_radii: also return where each Gaussian can be seen.
         capacity: how many (tile, Gaussian) pairs are held at once. It bounds memory, never the result: what does not
             fit is blended in further passes. By default ample for splats of a few pixels.
@@ -133,7 +136,7 @@ def render(
         return blend_tiles(_joined(splats), table, grid=grid, capacity=most, launcher=launcher)
 
     optics = _Optics(height, width, near, dilation, antialiased, subpixel_dimming)
-    return _draw(blend, optics, gaussians, cameras, background, features, unit_rotations, with_radii=with_radii)
+    return _draw(blend, optics, gaussians, cameras, background, features, shown, unit_rotations, with_radii=with_radii)
 
 
 def render_dense(
@@ -149,6 +152,7 @@ def render_dense(
     subpixel_dimming: bool = False,
     unit_rotations: bool = True,
     features: Float[Array | np.ndarray, "*batch n c"] | None = None,
+    shown: Bool[Array | np.ndarray, "*shown n"] | None = None,
     with_radii: bool = False,
 ) -> Rendering:
     """Renders like `render`, by the definition: all Gaussians against all pixels, gradients by autodiff.
@@ -167,6 +171,7 @@ def render_dense(
         subpixel_dimming: as in `render`.
         unit_rotations: as in `render`.
         features: as in `render`.
+        shown: as in `render`.
         with_radii: as in `render`.
 
     Raises:
@@ -178,7 +183,7 @@ def render_dense(
         return blend_dense(_joined(splats), join_columns(channels), height=height, width=width)
 
     optics = _Optics(height, width, near, dilation, antialiased, subpixel_dimming)
-    return _draw(blend, optics, gaussians, cameras, background, features, unit_rotations, with_radii=with_radii)
+    return _draw(blend, optics, gaussians, cameras, background, features, shown, unit_rotations, with_radii=with_radii)
 
 
 class _Scene(NamedTuple):
@@ -206,12 +211,13 @@ def _draw(
     cameras: Cameras,
     background: float | Array | np.ndarray,
     features: Array | np.ndarray | None,
+    shown: Array | np.ndarray | None,
     unit_rotations: bool,
     *,
     with_radii: bool,
 ) -> Rendering:
     """Checks the arrays, projects, blends, and composes; each device its own images where arrays are split by type."""
-    check_arrays(gaussians, cameras, features)
+    check_arrays(gaussians, cameras, features, shown)
     height, width = optics.height, optics.width
 
     def draw(
@@ -219,8 +225,9 @@ def _draw(
         cameras: Cameras,
         background: float | Array | np.ndarray,
         features: Array | np.ndarray | None,
+        shown: Array | np.ndarray | None,
     ) -> Rendering:
-        splats, channels = _flatten(gaussians, cameras, features, optics, unit_rotations)
+        splats, channels = _flatten(gaussians, cameras, features, shown, optics, unit_rotations)
         images, count = splats.depths.shape
         if images * count == 0:
             blended = jnp.zeros((images, height, width, len(channels)), splats.depths.dtype)
@@ -232,14 +239,15 @@ def _draw(
 
     layout = explicit_layout(gaussians, cameras, features)
     if layout is None:
-        return draw(gaussians, cameras, background, features)
-    return draw_split(draw, layout, gaussians, cameras, background, features)
+        return draw(gaussians, cameras, background, features, shown)
+    return draw_split(draw, layout, gaussians, cameras, background, features, shown)
 
 
 def _flatten(
     gaussians: Gaussians,
     cameras: Cameras,
     features: Array | np.ndarray | None,
+    shown: Array | np.ndarray | None,
     optics: _Optics,
     unit_rotations: bool,
 ) -> _Scene:
@@ -268,10 +276,13 @@ def _flatten(
     poses = jnp.asarray(cameras.camera_to_world, dtype).reshape(images, 4, 4)
     flat = Cameras(poses, jnp.asarray(cameras.intrinsics, dtype).reshape(images, 4))
     places = [per_image(value) for value in means]
+    seen = per_image(opacities)
+    if shown is not None:  # one that cannot be seen is not drawn, so that the others are projected and sorted once
+        seen = jnp.where(jnp.asarray(shown).reshape(seen.shape), seen, 0.0)
     splats = project_columns(
         places,
         {place: per_image(value) for place, value in spread.items()},
-        per_image(opacities),
+        seen,
         flat,
         **optics._asdict(),
     )

@@ -3,7 +3,7 @@ from .guard import skip_spikes
 from .health import StepRecord, check_health
 from .logs import RunLog, close_log, log_image, log_metrics, open_log
 from .preemption import EXIT_CODE, watch_preemption
-from .previews import make_preview, preview_columns
+from .previews import make_preview, preview
 from .provenance import write_provenance
 from .sharding import batch_sharding, gather, make_mesh, place, replicated, state_shardings
 from .state import TrainState, init_state, make_optimizer, state_from_parts, state_to_parts
@@ -29,7 +29,7 @@ __all__ = [
     "make_optimizer",
     "make_preview",
     "make_train_step",
-    "preview_columns",
+    "preview",
     "model_flops_utilisation",
     "open_log",
     "place",

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,23 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from diffgs_jax.config import RunConfig
-from diffgs_jax.data import CameraAugmentation, DataConfig, Split, has_records, training_batches
+from diffgs_jax.data import CameraAugmentation, DataConfig, Split, has_records, training_batches, with_fixed_conditions
 from diffgs_jax.diffusion import add_noise, make_sampler
 from diffgs_jax.interop import labelled_columns
-from diffgs_jax.models import Batch, Diffuses, Frozen, Generated, ModelConfig, Params, Request, Sampling, family
+from diffgs_jax.models import (
+    AlignsToViews,
+    Batch,
+    Diffuses,
+    Frozen,
+    Generated,
+    ModelConfig,
+    Params,
+    Request,
+    Sampling,
+    family,
+)
 from diffgs_jax.models.bundles import request_of
+from diffgs_jax.models.contributions import Shares, of_denoised_views, shares
 from diffgs_jax.models.generation import make_denoiser
 from diffgs_jax.rasterizer import Backend, Rendering, RenderSettings, expected_depth, render
 from diffgs_jax.training.sharding import gather
@@ -23,10 +35,24 @@ from diffgs_jax.training.sharding import gather
 _SEED = 0
 
 
+class Preview(NamedTuple):
+    """What a model makes of held-out samples.
+
+    Attributes:
+        columns: by what is shown, images `[rows, columns, h, w, 3]`, one row for each sample.
+        shares: what the denoised views' Gaussians contribute, means over samples: their part of the opacity and of the
+            blending weight of the targets' renderings, as predicted at half noise and as sampled. Empty for families
+            whose Gaussians belong to no view, and where there are no targets.
+    """
+
+    columns: dict[str, Float[Array, "rows columns h w 3"]]
+    shares: dict[str, float]
+
+
 def make_preview(
     model: ModelConfig, data: DataConfig, run: RunConfig
-) -> Callable[[Params, Frozen], Float[np.ndarray, "height width 3"]]:
-    """Returns the function from weights to an image of samples: always the same objects and noise.
+) -> Callable[[Params, Frozen], tuple[Float[np.ndarray, "height width 3"], dict[str, float]]]:
+    """Returns the function from weights to an image of samples and `Preview.shares`: always the same objects and noise.
 
     The objects are held-out ones; training objects where the data holds none out (`data.has_records`).
 
@@ -41,23 +67,24 @@ def make_preview(
     """
     split: Split = "test" if has_records(data, "test") else "train"
     data = dataclasses.replace(
-        data, batch_size=run.preview_objects, augmentation=CameraAugmentation(), random_background=0.0
+        with_fixed_conditions(data),
+        batch_size=run.preview_objects,
+        augmentation=CameraAugmentation(),
+        random_background=0.0,
     )
     batches = training_batches(data, split=split, requirements=family(model).requirements(model))
     batch = next(batches)
     batches.close()
 
-    def draw(params: Params, frozen: Frozen) -> np.ndarray:
-        columns = preview_columns(model, gather(params), frozen, batch, run.preview_steps)
-        return labelled_columns({name: np.asarray(images) for name, images in columns.items()})
+    def draw(params: Params, frozen: Frozen) -> tuple[np.ndarray, dict[str, float]]:
+        columns, shares = preview(model, gather(params), frozen, batch, run.preview_steps)
+        return labelled_columns({name: np.asarray(images) for name, images in columns.items()}), shares
 
     return draw
 
 
-def preview_columns(
-    model: ModelConfig, params: Params, frozen: Frozen, batch: Batch, steps: int
-) -> dict[str, Float[Array, "rows columns h w 3"]]:
-    """Returns what a preview shows, by what it is called there: images, one row for each sample of a batch.
+def preview(model: ModelConfig, params: Params, frozen: Frozen, batch: Batch, steps: int) -> Preview:
+    """Returns what a preview shows, by what it is called there, and what denoised views contribute to it.
 
     From left to right: what is diffused as it is; the same with noise of half the schedule, and what the network makes
     of that in one call; what is sampled from pure noise by DDIM; and for families that make Gaussians the target views
@@ -75,10 +102,11 @@ def preview_columns(
     request = request_of(batch)
     keys = jnp.stack([jax.random.key(_SEED)] * len(request.domain))
     shown: dict[str, Array] = {}
+    made: dict[str, Any] = {}
     sampler = None
     if isinstance(module, Diffuses):
         sampler = make_sampler(module.schedule(model), "ddim", steps)
-        states = _half_noised(model, params, frozen, batch, request, jax.random.key(_SEED))
+        *states, made["half_noise"] = _half_noised(model, params, frozen, batch, request, jax.random.key(_SEED))
         names = ("true, given first", "half noise", "made of that")
         for name, x in zip(names, states, strict=True):
             shown[name] = _images_of(module.decode(model, params, frozen, request, x, None))
@@ -92,14 +120,37 @@ def preview_columns(
         shown["new, true"] = jnp.asarray(targets.images)
         shown["sampled"] = rendering.image
         shown["its depth"] = depth_images(rendering)
-    return shown
+    return Preview(shown, _shares(model, made | {"sampled": gaussians}, request, batch))
+
+
+def _shares(model: Any, made: dict[str, Any], request: Request, batch: Batch) -> dict[str, float]:
+    """Returns `Preview.shares` of Gaussians by how they were made."""
+    module, given = family(model), request.condition
+    if not isinstance(module, AlignsToViews) or batch.targets is None:
+        return {}
+    owners = module.views_of_gaussians(model, request)
+    count = 0 if given is None else given.images.shape[1]
+    flags = np.arange(max(owners.max() + 1, 1)) < count
+    chosen = of_denoised_views(owners, np.broadcast_to(flags, (len(request.domain), len(flags))))
+    found = {}
+    backend = module.requirements(model).backend
+    for name, gaussians in made.items():
+        part = _measure(gaussians, chosen, batch.targets.cameras, request.resolution, backend)
+        found[f"preview/denoised_opacity_{name}"] = float(jnp.mean(part.opacity))
+        found[f"preview/denoised_weight_{name}"] = float(jnp.mean(part.weight))
+    return found
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _measure(gaussians: Any, chosen: Array, cameras: Any, resolution: int, backend: Backend) -> Shares:
+    return shares(gaussians, chosen, cameras, resolution, backend=backend)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _half_noised(
     model: Any, params: Params, frozen: Frozen, batch: Batch, request: Request, key: PRNGKeyArray
-) -> tuple[Array, Array, Array]:
-    """Returns the clean state, the same with noise of half the schedule, and the prediction from that."""
+) -> tuple[Array, Array, Array, Any]:
+    """Returns the clean state, the same with noise of half the schedule, and the prediction from that with its aux."""
     module = family(model)
     schedule = module.schedule(model)
     clean = module.clean_state(model, params, frozen, batch)
@@ -107,7 +158,7 @@ def _half_noised(
     half = jnp.full(clean.shape[:1], row, jnp.int32)
     told = jnp.full(clean.shape[:1], schedule.timesteps[row])
     noisy = add_noise(schedule, clean, half, jax.random.normal(key, clean.shape, clean.dtype))
-    return clean, noisy, make_denoiser(model, params, frozen, request)(noisy, told).x0
+    return clean, noisy, *make_denoiser(model, params, frozen, request)(noisy, told)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))

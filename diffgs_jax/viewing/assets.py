@@ -1,4 +1,4 @@
-"""An image becomes the files that the web page shows and offers."""
+"""An image, or nothing, becomes the files that the web page shows and offers."""
 
 import dataclasses
 import pathlib
@@ -74,7 +74,7 @@ class JobProgress(NamedTuple):
 
 def make_asset(
     pipeline: Pipeline,
-    image: ImageSource,
+    image: ImageSource | None,
     options: AssetOptions,
     folder: pathlib.Path,
     report: Callable[[JobProgress], object],
@@ -83,7 +83,7 @@ def make_asset(
 
     Args:
         pipeline: the model.
-        image: of one object, or several.
+        image: of one object, or several; None for models that imagine objects.
         options: what the visitor chose.
         folder: an empty one for the files.
         report: told about progress; what it raises ends the work.

@@ -1,11 +1,8 @@
 """The web page: a picture in, an object to turn and files to take home. Needs gradio."""
 
-import html
 import json
 import pathlib
-import tempfile
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import CancelledError
 from typing import Any
 
 import gradio as gr  # ty: ignore (optional)
@@ -13,12 +10,10 @@ from starlette.datastructures import Headers  # ty: ignore (optional)
 from starlette.middleware import Middleware  # ty: ignore (optional)
 from starlette.responses import PlainTextResponse  # ty: ignore (optional)
 
-from diffgs_jax.diffusion import SamplerKind
-from diffgs_jax.errors import DataError, UserError
-from diffgs_jax.inference import InputOptions, Pipeline, SamplingOptions
-from diffgs_jax.viewing.assets import Asset, AssetOptions, JobProgress, make_asset
+from diffgs_jax.inference import Pipeline
 from diffgs_jax.viewing.hosts import is_allowed
-from diffgs_jax.viewing.jobs import Abandoned, Done, Worker, follow
+from diffgs_jax.viewing.jobs import Worker
+from diffgs_jax.viewing.page_jobs import answer, takes_any
 from diffgs_jax.viewing.page_parts import (
     CSS,
     EMPTY,
@@ -26,21 +21,13 @@ from diffgs_jax.viewing.page_parts import (
     SIDES,
     TITLE,
     introduction,
-    own_words,
     problem,
-    progress_bar,
-    stage,
-    summary,
 )
 
 __all__ = ["CSS", "build_page", "host_check"]
 
 _BUTTONS: Any = ["download", "fullscreen"]
 _SAMPLERS = {"ddim": "DDIM", "dpm": "DPM-Solver++", "dpm_sde": "DPM-Solver++ (SDE)", "ddpm": "DDPM, as published"}
-_WITHOUT_MESH = "No mesh was asked for."
-
-Choices = tuple[int | float | None, int | float | None, SamplerKind | None, int | float, int | float, bool]
-"""Seed, steps, sampler, elevation, guidance, and whether to make a mesh."""
 
 
 def build_page(
@@ -67,6 +54,7 @@ def build_page(
                 pictures = _pictures(pipeline)
                 if examples and len(pictures) == 1:
                     gr.Examples([*map(str, examples)], pictures, label="Or click one of these", elem_id="examples")
+                posed = _posed(pipeline)
                 button = gr.Button("Make it 3D", variant="primary", size="lg", elem_id="make")
                 cancel = gr.Button("Cancel", size="sm", visible=False)
                 status = gr.HTML(min_height=44)
@@ -103,6 +91,7 @@ def build_page(
                 with gr.Accordion("Settings", open=False):
                     settings = _settings(pipeline)
 
+        asked = [*pictures, *settings, *([] if posed is None else [posed])]
         shown = [status, splat, mesh, film, views, files]
         waits = [gr.update(interactive=False, value="Making it …"), gr.update(visible=True)]
         ready = [gr.update(interactive=True, value="Make it 3D"), gr.update(visible=False)]
@@ -110,27 +99,11 @@ def build_page(
         count = len(pictures)
 
         def answers(*given: Any, whole: bool = False) -> Generator[tuple[Any, ...], None, None]:
-            return _made(pipeline, worker, folder, given[:count], given[count:], whole=whole)
+            return answer(pipeline, worker, folder, given[:count], given[count:], whole=whole)
 
-        # Lambdas with a yield are generator functions to whoever asks, also where type checks are wrapped around ours
-        by_program = (
-            (
-                lambda front, right, back, left, seed, steps, sampler, elevation, guidance, mesh: (
-                    yield from answers(
-                        front, right, back, left, seed, steps, sampler, elevation, guidance, mesh, whole=True
-                    )
-                )
-            )
-            if count > 1
-            else (
-                lambda picture, seed, steps, sampler, elevation, guidance, mesh: (
-                    yield from answers(picture, seed, steps, sampler, elevation, guidance, mesh, whole=True)
-                )
-            )
-        )
         making = start.then(
             lambda *given: (yield from answers(*given)),
-            [*pictures, *settings],
+            asked,
             shown,
             show_progress="hidden",
             api_visibility="private",
@@ -138,8 +111,8 @@ def build_page(
         )
         # Programs get all outputs at the end; the page would draw the splat anew while it is being turned
         gr.Button(visible=False).click(
-            by_program,
-            [*pictures, *settings],
+            _by_program(answers, count, several=posed is not None),
+            asked,
             shown,
             api_name="make",
             concurrency_id="make",
@@ -160,8 +133,41 @@ def build_page(
     return page
 
 
+def _by_program(
+    answers: Callable[..., Generator[tuple[Any, ...], None, None]], pictures: int, *, several: bool
+) -> Callable[..., Generator[tuple[Any, ...], None, None]]:
+    """Returns what programs call; the names of its arguments are those of the request.
+
+    Lambdas with a yield are generator functions to whoever asks, also where type checks are wrapped around ours.
+
+    Args:
+        answers: the page's own answer.
+        pictures: how many fields for pictures there are.
+        several: whether there is one for several posed ones.
+    """
+    if pictures > 1:
+        return lambda front, right, back, left, seed, steps, sampler, elevation, guidance, mesh: (
+            yield from answers(front, right, back, left, seed, steps, sampler, elevation, guidance, mesh, whole=True)
+        )
+    if several:
+        return lambda picture, seed, steps, sampler, elevation, guidance, mesh, posed=None: (
+            yield from answers(picture, seed, steps, sampler, elevation, guidance, mesh, posed, whole=True)
+        )
+    return lambda picture, seed, steps, sampler, elevation, guidance, mesh: (
+        yield from answers(picture, seed, steps, sampler, elevation, guidance, mesh, whole=True)
+    )
+
+
 def _is_several(pipeline: Pipeline) -> bool:
     return pipeline.requirements.condition_views[0] > 1
+
+
+def _posed(pipeline: Pipeline) -> Any | None:
+    """Returns the field for several posed pictures; None for models that were not trained with any number of them."""
+    if not takes_any(pipeline) or pipeline.requirements.condition_views[1] < 2:
+        return None
+    label = "Several posed pictures: a transforms.json and the pictures it lists"
+    return gr.File(label=label, file_count="multiple", type="filepath", elem_id="posed")
 
 
 def _pictures(pipeline: Pipeline) -> list[Any]:
@@ -232,102 +238,6 @@ def _settings(pipeline: Pipeline) -> list[Any]:
     ]
 
 
-def _made(
-    pipeline: Pipeline,
-    worker: Worker,
-    folder: pathlib.Path,
-    pictures: Sequence[str | None],
-    chosen: Choices,
-    *,
-    whole: bool = False,
-) -> Generator[tuple[Any, ...], None, None]:
-    """Answers one click: yields progress, and whatever has come to be, for the page's six outputs.
-
-    Args:
-        pipeline: the model.
-        worker: does the job.
-        folder: for its files.
-        pictures: the paths of uploads: one, or those from four sides.
-        chosen: the settings.
-        whole: repeat everything at the end.
-
-    Raises:
-        gr.Error: in one line, if the visitor's picture or settings are not usable.
-    """
-    try:
-        yield from _job(pipeline, worker, folder, pictures, chosen, whole)
-    except gr.Error as error:  # told in its place as well, where a screen reader finds it
-        yield (problem(html.unescape(str(error.message))), *[gr.skip()] * 5)
-        raise
-
-
-def _job(
-    pipeline: Pipeline,
-    worker: Worker,
-    folder: pathlib.Path,
-    pictures: Sequence[str | None],
-    chosen: Choices,
-    whole: bool,
-) -> Generator[tuple[Any, ...], None, None]:
-    least, is_several = pipeline.requirements.condition_views[0], len(pictures) > 1
-    given = [path for path in pictures if path is not None]
-    if pictures[0] is None or len(given) < least:
-        wanted = "Choose a picture first: drop one, or click an example."
-        if is_several:
-            wanted = "Choose the pictures first: this model needs all four."
-        raise gr.Error(wanted, print_exception=False)
-    seed, steps, sampler, elevation, guidance, mesh = chosen
-    if pipeline.sampler_kinds:
-        seed, steps = _whole(seed, "seed"), _whole(steps, "number of steps")
-    else:
-        seed, steps, sampler = 0, None, None
-    options = AssetOptions(
-        InputOptions(elevation=float(elevation)),
-        SamplingOptions(steps=steps, sampler=sampler, guidance=(float(guidance),), seed=seed),
-        mesh,
-    )
-    source = [path and pathlib.Path(path) for path in pictures] if is_several else pathlib.Path(pictures[0])
-    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
-
-        def job(report: Callable[[JobProgress], None]) -> Asset:
-            return make_asset(pipeline, source, options, pathlib.Path(place), report)
-
-        known: Asset | None = None
-        try:
-            for event in follow(worker, job):
-                if isinstance(event, Done):
-                    yield (summary(event.value), *_news(event.value, None if whole else known, _WITHOUT_MESH))
-                elif event.asset is not None and event.asset is not known:
-                    yield (progress_bar(event), *_news(event.asset, known, "The mesh is still to come."))
-                    known = event.asset
-                else:
-                    yield (progress_bar(event), *[gr.skip()] * 5)
-        except (Abandoned, CancelledError) as error:
-            raise gr.Error("The server is being closed.", print_exception=False) from error
-        except (UserError, DataError) as error:
-            message = str(error)
-            for path in given:
-                message = message.replace(path, pathlib.Path(path).name)
-            told = own_words(type(error)(message))
-            raise gr.Error(html.escape(told), duration=None, print_exception=False) from error
-
-
-def _news(asset: Asset, known: Asset | None, without_mesh: str) -> tuple[Any, ...]:
-    """Returns what has changed since it was shown last, for five of the page's outputs."""
-    files = [str(path) for path in asset.files]
-    mesh = stage(asset.mesh or without_mesh, "The mesh")
-    if known is None:
-        return (
-            stage(asset.splat, "The splat"),
-            mesh,
-            gr.skip() if asset.film is None else str(asset.film),
-            str(asset.views),
-            files,
-        )
-    film = str(asset.film) if asset.film != known.film else gr.skip()
-    return (gr.skip(), mesh, film, gr.skip(), files)
-
-
 def host_check(host: str) -> list[Any]:
     """Returns the middleware that refuses requests by the name of another machine; see `diffgs_jax.viewing.hosts`.
 
@@ -351,9 +261,3 @@ def host_check(host: str) -> list[Any]:
 def _untouched(upload: Any) -> str | None:
     """Hands over an uploaded file as it is: what is wrong with it is told by our own reader."""
     return None if upload is None else upload.path
-
-
-def _whole(number: int | float | None, name: str) -> int:
-    if number is None or number != int(number):
-        raise gr.Error(f"The {name} must be a whole number.", print_exception=False)
-    return int(number)

@@ -11,7 +11,7 @@ from diffgs_jax.inference import SamplingOptions
 from diffgs_jax.interop import read_gaussians
 from diffgs_jax.models import Batch
 from diffgs_jax.sample import main
-from diffgs_jax.training import preview_columns
+from diffgs_jax.training import preview
 
 STEPS = 2
 
@@ -58,7 +58,7 @@ def test_a_preview_makes_what_the_api_makes(pipeline, result):
     """Its sampled views are renderings of the Gaussians, as those of the API are."""
     config = pipeline.config
     views = result.views
-    columns = preview_columns(
+    columns, _ = preview(
         config.model, pipeline.params, pipeline.frozen, Batch(views, None, np.zeros(1, np.int32)), STEPS
     )
     np.testing.assert_array_equal(np.asarray(columns["sampled from noise"])[0], np.asarray(views.images)[0])

@@ -37,6 +37,7 @@ from diffgs_jax.models.diffsplat import (
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig, LossConfig, NetworkConfig
 from diffgs_jax.models.elevest import ElevEstConfig, VisionConfig
 from diffgs_jax.models.family import register
+from diffgs_jax.models.gsd import GSDConfig, SetNetworkConfig
 from diffgs_jax.models.gsrecon import GSReconConfig, ReconstructionLossConfig, ReconstructorConfig
 from diffgs_jax.models.gsvae import AutoencoderConfig, GSVAEConfig, TinyDecoderConfig
 from diffgs_jax.models.layers.latent_unet.config import LatentUNetConfig
@@ -105,6 +106,12 @@ TINY = {
         SINGLE,
         ("--model.network.latents", "3"),
         lambda model: model.network.latents == 3,
+    ),
+    "gsd": (
+        GSDConfig(gaussians=8, network=SetNetworkConfig(width=16, layers=1, heads=1)),
+        SINGLE | {"object_frame": "record"},
+        ("--model.network.heads", "2"),
+        lambda model: model.network.heads == 2,
     ),
     "diffsplat": (SPLATS, VIEWS, ("--model.text.layers", "2"), lambda model: model.text.layers == 2),
     "controlnet": (
@@ -196,7 +203,8 @@ def store(tmp_path_factory):
             pixels = np.concatenate([np.broadcast_to(color, (SIZE, SIZE, 3)), 255 * disc[..., None]], axis=-1)
             cameras = orbit(np.arange(5) * 72.0 + number)
             images = [encode_webp(pixels.astype(np.uint8))] * 5
-            record = Record(name, "object", images, cameras, name=name)
+            sets = np.random.default_rng(number).normal(size=(6, 14)).astype(np.float32)
+            record = Record(name, "object", images, cameras, name=name, gaussians=sets)
             yield name, lambda record=record: encode_record(record)
 
     write_store(folder, {"train": list(records("abcd")), "test": list(records("xy"))}, {"name": "discs"})

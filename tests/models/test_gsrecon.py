@@ -102,6 +102,7 @@ def test_maps_that_are_missing_or_of_other_units_are_refused(params):
 def test_a_model_says_what_does_not_go_together():
     class Data:
         resolution, background, condition_views, noisy_views, novel_views, labels = 16, 1.0, 4, 0, 1, ()
+        fewest_condition_views = None
 
     check = family(TINY).check
     check(TINY, Data)

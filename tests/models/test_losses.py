@@ -23,6 +23,7 @@ from diffgs_jax.models.diffusion_gs import (
 )
 from diffgs_jax.models.diffusion_gs import family as diffusion_gs
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
+from diffgs_jax.models.diffusion_gs.supervision import choose_supervised
 from diffgs_jax.models.losses import perceptual_distance, rendering_losses, renderings
 from diffgs_jax.rasterizer import Rendering, render, render_in_groups
 
@@ -274,7 +275,8 @@ def test_condition_views_are_found_by_flag_and_not_supervised(params):
         flags[:, position] = True
         inputs = make_views(3, flags=flags)
         images = np.arange(3, dtype=np.float32)[None, :, None, None, None] * np.ones_like(inputs.images)
-        targets, weights = losses._supervision(config, inputs._replace(images=images), novel, jax.random.key(0))
+        supervised = choose_supervised(config.losses, inputs._replace(images=images), novel, jax.random.key(0))
+        targets, weights = supervised.targets, supervised.weights
         chosen = np.sort(np.asarray(targets.images)[:, :2, 0, 0, 0], axis=1)
         np.testing.assert_array_equal(chosen, [[view for view in range(3) if view != position]] * 2)
         np.testing.assert_allclose(weights[0], [[0.25, 0.25, 0.0]] * 2)

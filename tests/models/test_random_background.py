@@ -25,7 +25,8 @@ def test_nothing_in_front_of_a_background_is_the_background():
     nothing = Gaussians(
         jnp.zeros((2, 4, 3)), jnp.ones((2, 4, 4)), jnp.full((2, 4, 3), 0.1), jnp.zeros((2, 4)), jnp.ones((2, 4, 1, 3))
     )
-    targets, weights = losses._supervision(CONFIG, views_on(COLORS, 3), views_on(COLORS, 1), jax.random.key(0))
+    supervised = choose_supervised(CONFIG.losses, views_on(COLORS, 3), views_on(COLORS, 1), jax.random.key(0))
+    targets, weights = supervised.targets, supervised.weights
     terms = rendering_losses(nothing, targets, weights, losses.term_weights(CONFIG.losses, 0), ["alpha"])
     np.testing.assert_allclose([terms["denoise"], terms["novel"], terms["alpha"]], 0.0, atol=1e-10)
     swapped = targets._replace(background=COLORS[::-1])

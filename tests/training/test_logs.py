@@ -16,7 +16,7 @@ from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views, orbit
 from diffgs_jax.models import Batch
 from diffgs_jax.models.diffusion_gs import DiffusionGSConfig
 from diffgs_jax.models.diffusion_gs import family as diffusion_gs
-from diffgs_jax.training import preview_columns
+from diffgs_jax.training import preview
 
 
 class Tracker:
@@ -77,8 +77,12 @@ def test_a_preview_shows_noise_predictions_and_depth(monkeypatch):
         return lambda x, t: Prediction(x * 0 + 0.75, jax.tree.map(jax.numpy.asarray, balls))
 
     monkeypatch.setattr(diffusion_gs, "denoiser", denoiser)
+    monkeypatch.setattr(diffusion_gs, "views_of_gaussians", lambda config, request: np.arange(2, dtype=np.int32))
     batch = Batch(inputs, novel, np.zeros(1, np.int32))
-    columns = preview_columns(DiffusionGSConfig(), {"weight": np.zeros(1)}, {}, batch, 2)
+    columns, shares = preview(DiffusionGSConfig(), {"weight": np.zeros(1)}, {}, batch, 2)
+    assert shares["preview/denoised_opacity_sampled"] == pytest.approx(0.5)  # equal balls, one of each view
+    # The nearer ball, of the condition view, hides none of the other from its own camera
+    assert shares["preview/denoised_weight_sampled"] == pytest.approx(0.3, abs=0.15)
     shown = np.concatenate([np.asarray(images) for images in columns.values()], axis=1)[0]
     clean, noisy, predicted, sampled, truth, drawn, depth = np.split(shown, [2, 4, 6, 8, 9, 10])
     np.testing.assert_array_equal(noisy[0], clean[0])  # the condition stays clean

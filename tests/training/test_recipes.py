@@ -11,15 +11,20 @@ import pytest
 
 import diffgs_jax
 from diffgs_jax.config import from_dict, load_config, to_dict
+from diffgs_jax.models import family
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = ["object_256", "object_512", "scene_256", "scene_512", "mixed_256"]
 
 
-@pytest.mark.parametrize("name", [*RECIPES, "quickstart", "furniture_64", "finetune_64"])
+SMALL = ["quickstart", "furniture_64", "finetune_64", "any_views_64", "single_view_64", "random_view_64"]
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *SMALL])
 def test_recipes_load_and_survive_json(name):
     config = load_config(ROOT / "configs" / "diffusion_gs" / f"{name}.py")
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    family(config.model).check(config.model, config.data)
 
 
 def test_the_bundled_model_can_be_trained_on_as_it_was():

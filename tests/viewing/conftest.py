@@ -39,14 +39,16 @@ class FakePipeline(Pipeline):
     seconds = 0.0
     count = 200
     calls = []
+    given = []
     finished = []
 
     def __call__(self, image, *, inputs, sampling, on_step=None):
         seed, steps = sampling.seed, sampling.steps or 2
         for source in image if isinstance(image, list) else [image]:
-            if not isinstance(source, np.ndarray):
+            if source is not None and not isinstance(source, np.ndarray) and source.suffix != ".json":
                 load_framed(source, resolution=32)
         self.calls.append((inputs, sampling))
+        self.given.append(image)
         pause = self.seconds / steps
         for step in range(steps + 1):
             if on_step is not None:
@@ -68,6 +70,7 @@ def fake_pipeline(monkeypatch):
     """The fake model."""
     monkeypatch.setattr(FakePipeline, "seconds", 0.0)
     monkeypatch.setattr(FakePipeline, "calls", [])
+    monkeypatch.setattr(FakePipeline, "given", [])
     monkeypatch.setattr(FakePipeline, "finished", [])
     monkeypatch.setattr(assets, "FRAMES", 8)
     monkeypatch.setattr(assets, "FILM_SIZE", 32)

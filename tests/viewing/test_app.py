@@ -214,6 +214,23 @@ def test_no_picture(client):
         client.predict(None, **SETTINGS, api_name="/make")
 
 
+@pytest.mark.slow
+def test_a_model_of_any_number_of_views_takes_none_one_or_several(fake_pipeline, no_rendering, picture, tmp_path):
+    model = dataclasses.replace(fake_pipeline.config.model, condition_views=(0, 4))
+    several = dataclasses.replace(fake_pipeline, config=dataclasses.replace(fake_pipeline.config, model=model))
+    listing = tmp_path / "transforms.json"
+    listing.write_text(json.dumps({"camera_angle_x": 0.8, "frames": [{"file_path": "a/red.png"}]}))
+    with served(several, AppOptions(port=0), warm=False) as page:
+        client = gradio_client.Client(page.local_url, verbose=False, download_files=str(tmp_path / "downloads"))
+        client.predict(None, **SETTINGS, posed=None, api_name="/make")
+        client.predict(gradio_client.handle_file(str(picture)), **SETTINGS, posed=None, api_name="/make")
+        files = [gradio_client.handle_file(str(path)) for path in (listing, picture)]
+        client.predict(None, **SETTINGS, posed=files, api_name="/make")
+        client.close()
+    none, one, many = several.given
+    assert none is None and one.suffix == ".png" and many.name == "transforms.json"
+
+
 def test_an_upload_of_50_megabytes_is_refused_and_the_next_one_works(page, client, picture):
     with pytest.raises(urllib.error.URLError) as caught:
         upload(page, "large.png", bytes(50_000_000))

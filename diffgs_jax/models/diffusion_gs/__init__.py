@@ -12,6 +12,7 @@ from diffgs_jax.models.diffusion_gs.config import (
     LossConfig,
     LossSchedules,
     NetworkConfig,
+    NovelPriorConfig,
     Ramp,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "LossConfig",
     "LossSchedules",
     "NetworkConfig",
+    "NovelPriorConfig",
     "Ramp",
 ]

@@ -29,7 +29,9 @@ class NetworkConfig:
     stride: int = 1
     """One Gaussian for each stride × stride pixels; divides the patch size. The published network has 1."""
     free_gaussians: int = 2
-    """Gaussians that belong to no pixel, one learned token each."""
+    """Gaussians that belong to no pixel. The published network has 2; several hundred can fill what no view shows."""
+    free_per_token: int = 1
+    """Free Gaussians that one learned token makes; divides their number. The published network has 1."""
     color_skip: bool = False
     """A pixel's Gaussian takes a share of the pixel's own colour, as far as one more channel says (0 at first), so that
     a colour need not be remembered through all blocks. The published network has none."""
@@ -88,6 +90,9 @@ class GaussianConfig:
     """Log of the largest scale."""
     opacity_offset: float = -2.0
     """Logit of the opacity at a raw output of 0: opacities = σ(a + opacity_offset)."""
+    free_spread: float = 0.0
+    """Radius of a ball about the origin, world units, over which free Gaussians are spread before training, evenly and
+    without chance; what the network says moves them from there. 0, all at the origin, as published."""
     clip_objects: bool = True
     """In training, clip the means of objects to [−1, 1]³, the cube that the object frame fits in."""
 
@@ -124,6 +129,36 @@ class LossSchedules:
     """Of `alpha`."""
     depth: Ramp = Ramp()
     """Of `depth`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NovelPriorConfig:
+    """Score distillation on views that nobody has seen (RenderDiffusion, Anciukevičius et al. 2023, regularises so).
+
+    Gaussians are rendered from cameras drawn around the object, and a frozen diffusion model of images says how the
+    renderings should change (Poole et al. 2023). All numbers are our own choice.
+    """
+
+    checkpoint: str = ""
+    """Folder of a trained model of images, of any family that makes images (`ddpm`), on the same background."""
+    weight: float = 0.0
+    """Weight of the term; 0 leaves it out, and the checkpoint unread."""
+    views: int = 1
+    """Renderings of a sample."""
+    resolution: int = 0
+    """Height and width of the renderings, pixels: what the prior was trained at; 0 takes that of the views."""
+    elevations: tuple[float, float] = (0.0, 40.0)
+    """Least and most elevation of the cameras, degrees; azimuths are any."""
+    distance: float = 2.7
+    """Of the cameras from the origin, world units."""
+    fov: float = 50.0
+    """Their field of view, degrees."""
+    low: float = 0.02
+    """Least noise, relative to the prior's schedule."""
+    high: float = 0.5
+    """Most noise; below the usual 0.98, because there is a picture already, and it is to be mended only."""
+    step: int = 0
+    """Optimizer steps before it counts, so that there is something to mend."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +204,23 @@ class LossConfig:
     """σ₀ of L_pd, world units: the spread of the distances that it draws to."""
     supervised_noisy_views: int = 0
     """Noisy views of a sample that are rendered and compared, drawn anew each step; 0 takes all of them."""
+    leave_out_conditions: float = 0.0
+    """Probability that a sample is rendered without the Gaussians of its condition views, so that those of the views
+    that are denoised must do: against models that draw everything with what they are given. 0 as published."""
+    leave_out_own: float = 0.0
+    """Probability that a noisy view, rendered for its own loss, is rendered without its own Gaussians, so that its
+    noise cannot simply be copied into them: always (1) in IB-planes (Anciukevičius et al. 2024, arXiv 2402.03445). 0 as
+    published for DiffusionGS. The noisy picture itself still reaches the other views' Gaussians through attention."""
+    leave_out_own_and_conditions: bool = False
+    """Where a view's own Gaussians are left out, leave those of the condition views out too. A view for which no view's
+    Gaussians would be left is rendered of all of them."""
+    own: float = 0.0
+    """Weight of the squared error of every supervised noisy view rendered from its own Gaussians alone."""
+    prior: NovelPriorConfig = NovelPriorConfig()
+    """Score distillation on novel views, for data of single views."""
+    log_shares: bool = False
+    """Log what the denoised views' Gaussians contribute, by noise: their share of all opacity, and of the blending
+    weight of renderings of which nothing was left out. Rendering carries a channel more for it."""
     views_at_once: int = 0
     """Views of a sample that are rendered together; each group is rendered again in the backward pass instead of being
     kept: less memory for more time. 0 renders all at once."""
@@ -186,6 +238,9 @@ class DiffusionGSConfig:
     """How views are noised."""
     losses: LossConfig = LossConfig()
     """What it is trained to do."""
+    condition_views: tuple[int, int] = (1, 64)
+    """Least and most views that are given when the model is asked. A least of 0 goes with data of as many
+    (`data.fewest_condition_views`): without any, everything is imagined."""
     background: float = 1.0
     """Grey level in [0, 1] that renderings are composited on; the data's must be the same."""
     backend: Backend = "auto"

@@ -24,7 +24,7 @@ def cost(config: DiffusionGSConfig, data: DataSettings) -> Cost:
     network = config.network
     width, patch = network.width, network.patch_size
     patches = views * (resolution // patch) ** 2
-    tokens = patches + network.free_gaussians
+    tokens = patches + network.free_gaussians // network.free_per_token
     channels = gaussian_channels(network.sh_degree)
     per_token = (8 + 4 * network.mlp_ratio) * width**2 + 4 * tokens * width  # qkv, projection, MLP; scores and values
     modulations = network.layers if network.modulation == "block" else 1

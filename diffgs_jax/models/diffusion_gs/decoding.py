@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
 from diffgs_jax.geometry import OBJECT, SCENE, Gaussians, Rays
 from diffgs_jax.geometry.spherical_harmonics import BAND_0
@@ -63,7 +63,8 @@ def decode(
 ) -> RawGaussians:
     """Places what the decoders said.
 
-    A free Gaussian's three position channels are its position; of a pixel's, the mean is its place on the ray.
+    A free Gaussian's three position channels are its way from its first place; of a pixel's, the mean is its place on
+    the ray.
 
     Args:
         network: which domains there are, and the degree of the colours.
@@ -89,13 +90,29 @@ def decode(
     _, sh, scales, rotations, opacities = jnp.split(
         raw, [3, 3 + 3 * coefficients, 6 + 3 * coefficients, 10 + 3 * coefficients], axis=-1
     )
+    free_means = free[..., :3] + free_places(free.shape[1], gaussians.free_spread)[None]
     return RawGaussians(
-        means=jnp.concatenate([free[..., :3], means.reshape(batch, -1, 3)], axis=1),
+        means=jnp.concatenate([free_means, means.reshape(batch, -1, 3)], axis=1),
         sh=sh.reshape(*sh.shape[:-1], coefficients, 3),
         log_scales=jnp.minimum(scales + gaussians.scale_offset, gaussians.scale_limit),
         rotations=rotations,
         opacity_logits=opacities[..., 0] + gaussians.opacity_offset,
     )
+
+
+def free_places(count: int, radius: float) -> Float32[np.ndarray, "{count} 3"]:
+    """Returns points spread evenly over a ball about the origin, always the same (R₃ sequence, Roberts 2018).
+
+    Args:
+        count: how many.
+        radius: of the ball, world units.
+    """
+    plastic = 1.22074408460575947536  # the root of x⁴ = x + 1
+    unit = (0.5 + np.arange(1, count + 1)[:, None] / plastic ** np.arange(1, 4)) % 1.0
+    height, angle = 2 * unit[:, :1] - 1, 2 * np.pi * unit[:, 1:2]
+    around = np.sqrt(np.maximum(1 - height**2, 0.0))
+    directions = np.concatenate([around * np.cos(angle), around * np.sin(angle), height], axis=1)
+    return (radius * np.cbrt(unit[:, 2:]) * directions).astype(np.float32)
 
 
 def _add_colors(
@@ -144,6 +161,13 @@ def activate(
         opacities=jax.nn.sigmoid(raw.opacity_logits),
         sh=raw.sh,
     )
+
+
+def views_of_gaussians(network: NetworkConfig, views: int, height: int, width: int) -> Int32[np.ndarray, "n"]:
+    """Returns by Gaussian the number of its view; −1 for free ones."""
+    each = (height // network.stride) * (width // network.stride)
+    owners = np.repeat(np.arange(views, dtype=np.int32), each)
+    return np.concatenate([np.full(network.free_gaussians, -1, np.int32), owners])
 
 
 def split_views(

@@ -64,7 +64,7 @@ class DomainDecoder(nnx.Module):
     def __init__(self, config: NetworkConfig, *, initializers: Initializers, rngs: nnx.Rngs):
         channels = gaussian_channels(config.sh_degree)
         self.in_patch = in_patch = (config.patch_size // config.stride) ** 2
-        self.free = Decoder(config.width, channels, initializers=initializers, rngs=rngs)
+        self.free = Decoder(config.width, config.free_per_token * channels, initializers=initializers, rngs=rngs)
         self.patch = Decoder(config.width, in_patch * channels, initializers=initializers, rngs=rngs)
         if config.color_skip:  # modules of its own, so that a network without one is the same network but for them
             closed = initializers._replace(output=jax.nn.initializers.zeros)
@@ -90,7 +90,8 @@ class Denoiser(nnx.Module):
         self.tokenizer = nnx.Linear(
             config.patch_size**2 * channels, config.width, use_bias=False, kernel_init=inits.linear, rngs=rngs
         )
-        self.free_tokens = nnx.Param(inits.embedding(rngs.params(), (config.free_gaussians, config.width), jnp.float32))
+        self.free_count = config.free_gaussians // config.free_per_token
+        self.free_tokens = nnx.Param(inits.embedding(rngs.params(), (self.free_count, config.width), jnp.float32))
         self.norm = ScaleNorm(config.width, rngs=rngs)
         self.timestep = TimestepEmbedding(config.width, initializers=inits, rngs=rngs)
         self.trunk = Trunk(
@@ -128,12 +129,13 @@ class Denoiser(nnx.Module):
         batch, views, height, width, _ = images.shape
         condition = jax.nn.silu(self.timestep(timesteps))
         patches = self.tokenizer(patchify(images, config.patch_size).reshape(batch, -1, self.tokenizer.in_features))
-        free = jnp.broadcast_to(self.free_tokens[...][None], (batch, config.free_gaussians, config.width))
+        free = jnp.broadcast_to(self.free_tokens[...][None], (batch, self.free_count, config.width))
         tokens = self.norm(jnp.concatenate([free, patches], axis=1))
         tokens = self.trunk(tokens, condition)
-        free, patches = tokens[:, : config.free_gaussians], tokens[:, config.free_gaussians :]
+        free, patches = tokens[:, : self.free_count], tokens[:, self.free_count :]
         domain = jnp.asarray(domain)
         free = select_domain({name: one.free(free, condition) for name, one in self.decoders.items()}, domain)
+        free = free.reshape(batch, config.free_gaussians, gaussian_channels(config.sh_degree))
         patches = select_domain({name: one.pixels(patches, condition) for name, one in self.decoders.items()}, domain)
         pixels = unpatchify(
             patches.reshape(batch, views, -1, patches.shape[-2] * patches.shape[-1]),
@@ -176,6 +178,9 @@ def check_network(config: NetworkConfig) -> None:
     problems = {
         f"heads = {config.heads} does not divide width = {config.width}": config.width % config.heads,
         f"stride = {config.stride} does not divide patch_size = {config.patch_size}": config.patch_size % config.stride,
+        f"free_per_token = {config.free_per_token} does not divide free_gaussians = {config.free_gaussians}": (
+            config.free_per_token < 1 or config.free_gaussians % config.free_per_token
+        ),
         f"sh_degree = {config.sh_degree} is not in 0 to 3": not 0 <= config.sh_degree <= 3,
         "attention = cudnn needs dtype = bfloat16": config.attention == "cudnn" and config.dtype != "bfloat16",
         "domains is empty or names one twice": not config.domains or len(set(config.domains)) < len(config.domains),

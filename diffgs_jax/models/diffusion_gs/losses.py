@@ -1,31 +1,43 @@
 """What DiffusionGS is trained to do (Cai et al. 2025, section 3.4): L_de + L_nv, and L_pd to get started."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps
-from diffgs_jax.geometry import OBJECT, Cameras, Gaussians, Views
+from diffgs_jax.errors import UserError
+from diffgs_jax.geometry import OBJECT, Gaussians, Views
 from diffgs_jax.models.bundles import (
     Batch,
     Frozen,
     Metrics,
     Params,
 )
+from diffgs_jax.models.contributions import by_noise, of_denoised_views, opacity_share, weight_shares
 from diffgs_jax.models.diffusion_gs.conditioning import draw_hidden, hide_conditions
 from diffgs_jax.models.diffusion_gs.config import DiffusionGSConfig, LossConfig
-from diffgs_jax.models.diffusion_gs.decoding import split_views
+from diffgs_jax.models.diffusion_gs.decoding import split_views, views_of_gaussians
 from diffgs_jax.models.diffusion_gs.denoiser import predict_gaussians
-from diffgs_jax.models.losses import TermWeights, min_snr_weights, ramp_factor, rendering_losses, signal_weights
+from diffgs_jax.models.diffusion_gs.novel_prior import check_prior, prior_loss
+from diffgs_jax.models.diffusion_gs.supervision import choose_supervised, no_views, own_loss, shown_gaussians
+from diffgs_jax.models.losses import (
+    TermWeights,
+    comparison_losses,
+    min_snr_weights,
+    ramp_factor,
+    render_targets,
+    signal_weights,
+)
 from diffgs_jax.rasterizer import render_in_groups
 
 # Apart from the numbers that split a key, so that other draws do not depend on these.
 _DROPOUT = 0x636F6E64
 _PICTURES = 0x70696373
 _SCHEDULED_SAMPLING = 0x6F776E
+_LEFT_OUT = 0x6C656674
+_PRIOR = 0x7072696F
 
 
 def loss(
@@ -50,7 +62,7 @@ def loss(
         step: optimizer steps done.
     """
     settings, inputs = config.losses, batch.inputs
-    novel = batch.targets if batch.targets is not None else _no_views(inputs)
+    novel = batch.targets if batch.targets is not None else no_views(inputs)
     key_time, key_noise, key_choice = jax.random.split(key, 3)
     images = jnp.asarray(inputs.images)
     timesteps = sample_timesteps(
@@ -83,7 +95,11 @@ def loss(
     noisy = add_noise(make_schedule(config.diffusion.schedule), noised_from, timesteps, noise)
     gaussians = predict(noisy, timesteps, training=True)
 
-    targets, weights = _supervision(config, inputs, novel, key_choice)
+    supervised = choose_supervised(config.losses, inputs, novel, key_choice)
+    targets, weights = supervised.targets, supervised.weights
+    owners = views_of_gaussians(config.network, *images.shape[1:4])
+    shown = shown_gaussians(settings, inputs, supervised, owners, jax.random.fold_in(key, _LEFT_OUT))
+    counted = of_denoised_views(owners, inputs.is_condition) if settings.log_shares else None
     if settings.min_snr_gamma:
         of_samples = min_snr_weights(config.diffusion.schedule, settings.min_snr_gamma, timesteps)
         weights = weights * of_samples[None, :, None]
@@ -91,22 +107,39 @@ def loss(
     if settings.perceptual_signal_power:
         perceptual_shares = signal_weights(config.diffusion.schedule, settings.perceptual_signal_power, timesteps)
     terms = term_weights(settings, step)
+    optional = [name for name, weight in (("own", settings.own), ("prior", settings.prior.weight)) if weight]
 
     def distance() -> tuple[Array, Metrics]:
         value = distance_loss(config, gaussians, inputs)
         nothing = jnp.zeros((), value.dtype)
-        return value, {name: nothing for name in ("denoise", "novel", *further_terms(settings))} | {"distance": value}
+        metrics = {name: nothing for name in ("denoise", "novel", *further_terms(settings))} | {"distance": value}
+        metrics |= {name: nothing for name in ("own", "prior") if name in optional}
+        if settings.log_shares:
+            metrics |= weight_metrics(jnp.zeros((len(timesteps), 1)), jnp.ones((len(timesteps), 1), bool))
+        return value, metrics
+
+    def weight_metrics(of_views: Array, is_whole: Array) -> Metrics:
+        count = jnp.sum(is_whole, axis=1)
+        of_samples = jnp.sum(jnp.where(is_whole, of_views, 0.0), axis=1) / jnp.maximum(count, 1)
+        of_samples = jnp.where(jnp.any(is_whole), of_samples, jnp.mean(of_views, axis=1))
+        return by_noise("denoised_weight", of_samples, count > 0, timesteps, config.diffusion.schedule.steps)
 
     def rendered() -> tuple[Array, Metrics]:
-        metrics = rendering_losses(
+        rendering = render_targets(
             gaussians,
+            targets,
+            background=config.background,
+            views_at_once=settings.views_at_once,
+            backend=config.backend,
+            features=None if counted is None else jnp.asarray(counted, jnp.float32)[..., None],
+            shown=shown,
+        )
+        metrics = comparison_losses(
+            rendering,
             targets,
             weights,
             terms,
             [name for name in further_terms(settings) if getattr(settings, name)],
-            background=config.background,
-            views_at_once=settings.views_at_once,
-            backend=config.backend,
             frozen=frozen,
             perceptual_images=settings.perceptual_images,
             perceptual_shares=perceptual_shares,
@@ -116,13 +149,39 @@ def loss(
         value = terms.denoise * metrics["denoise"] + terms.novel * metrics["novel"]
         for name in further_terms(settings):
             value += getattr(terms, name) * metrics[name]
+        if settings.own:
+            metrics["own"] = own_loss(config, gaussians, supervised._replace(weights=weights))
+            value += settings.own * terms.denoise * metrics["own"]
+        if settings.prior.weight:
+            of_prior = jax.random.fold_in(key, _PRIOR)
+            metrics["prior"] = prior_loss(config, frozen["prior"], gaussians, images.shape[2], of_prior, step)
+            value += settings.prior.weight * metrics["prior"]
+        if settings.log_shares:
+            is_whole = jnp.ones(weights.shape[1:], bool) if shown is None else jnp.all(shown, axis=-1)
+            metrics |= weight_metrics(weight_shares(rendering), is_whole)
         return value, metrics | {"distance": jnp.zeros((), value.dtype)}
 
     if settings.distance_warmup:
         value, metrics = jax.lax.cond(step < settings.distance_warmup, distance, rendered)
     else:
         value, metrics = rendered()
+    if counted is not None:
+        every = jnp.ones(timesteps.shape, bool)
+        share = opacity_share(gaussians, counted)
+        metrics |= by_noise("denoised_opacity", share, every, timesteps, config.diffusion.schedule.steps)
     return value, metrics | {"loss": value}
+
+
+def check_losses(config: LossConfig) -> None:
+    """Refuses probabilities that are none, and a prior's settings that make no sense.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name in ("leave_out_conditions", "leave_out_own"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise UserError(f"model.losses.{name} must be in [0, 1], not {getattr(config, name)}")
+    check_prior(config.prior)
 
 
 def term_weights(config: LossConfig, step: int | Int32[Array, ""]) -> TermWeights:
@@ -187,37 +246,3 @@ def distance_loss(config: DiffusionGSConfig, gaussians: Gaussians, views: Views)
     squared = jnp.mean((lengths - jax.lax.stop_gradient(target)) ** 2, axis=(1, 2))
     is_object = (jnp.asarray(views.domain) == OBJECT).astype(squared.dtype)
     return jnp.sum(is_object * squared) / jnp.maximum(jnp.sum(is_object), 1.0)
-
-
-def _supervision(
-    config: DiffusionGSConfig, inputs: Views, novel: Views, key: PRNGKeyArray
-) -> tuple[Views, Float[Array, "2 b v"]]:
-    """Chooses the noisy views that are rendered and joins them with the novel ones."""
-    is_condition = jnp.asarray(inputs.is_condition)
-    count = config.losses.supervised_noisy_views or is_condition.shape[1]
-    # A random order in which condition views come last: rendering fewer views is the cheapest way to a faster step.
-    order = jnp.argsort(jax.random.uniform(key, is_condition.shape) + 2.0 * is_condition, axis=1)[:, :count]
-    chosen = jax.tree.map(lambda leaf: _take_views(jnp.asarray(leaf), order), _per_view(inputs))
-    noisy = ~jnp.take_along_axis(is_condition, order, axis=1)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, jnp.asarray(b)], axis=1), chosen, _per_view(novel))
-    images, cameras, alphas, depths = joined
-    not_noisy, not_novel = jnp.zeros_like(noisy), jnp.zeros(novel.images.shape[:2], bool)
-    weights = jnp.stack(
-        [jnp.concatenate([noisy, not_novel], axis=1), jnp.concatenate([not_noisy, ~not_novel], axis=1)]
-    ).astype(jnp.float32)
-    weights = weights / jnp.maximum(jnp.sum(weights, axis=(1, 2), keepdims=True), 1.0)
-    flags = jnp.zeros(images.shape[:2], bool)
-    return Views(images, cameras, flags, jnp.asarray(inputs.domain), alphas, inputs.background, depths), weights
-
-
-def _no_views(like: Views) -> Views:
-    """Returns views of the same samples, none of each."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, :0] if leaf.ndim > 1 else leaf, like)
-
-
-def _per_view(views: Views) -> tuple[Any, Cameras, Any, Any]:
-    return views.images, views.cameras, views.alphas, views.depths
-
-
-def _take_views(leaf: Array, order: Int32[Array, "b k"]) -> Array:
-    return jnp.take_along_axis(leaf, order.reshape(*order.shape, *(1,) * (leaf.ndim - 2)), axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from diffgs_jax.geometry import Gaussians, Views
 from diffgs_jax.models.bundles import (
@@ -34,6 +34,86 @@ def rendering_losses(
     perceptual_shares: Float[Array, "b"] | None = None,
     key: PRNGKeyArray | None = None,
 ) -> Metrics:
+    """Renders Gaussians at the views they are compared with, and returns the terms of `comparison_losses`.
+
+    Args:
+        gaussians: `[b, n]`.
+        targets: as there.
+        weights: as there.
+        terms: as there.
+        names: as there.
+        background: grey level in [0, 1] of targets that carry none.
+        views_at_once: views of a sample that are rendered together; 0 renders all at once.
+        backend: who renders.
+        frozen: as there.
+        perceptual_images: as there.
+        perceptual_shares: as there.
+        key: as there.
+    """
+    rendering = render_targets(gaussians, targets, background=background, views_at_once=views_at_once, backend=backend)
+    return comparison_losses(
+        rendering,
+        targets,
+        weights,
+        terms,
+        names,
+        frozen=frozen,
+        perceptual_images=perceptual_images,
+        perceptual_shares=perceptual_shares,
+        key=key,
+    )
+
+
+def render_targets(
+    gaussians: Gaussians,
+    targets: Views,
+    *,
+    background: float = 1.0,
+    views_at_once: int = 0,
+    backend: Backend = "auto",
+    features: Float[Array, "b n c"] | None = None,
+    shown: Bool[Array, "b v n"] | None = None,
+) -> Rendering:
+    """Renders Gaussians at views they are to be compared with, on those views' background.
+
+    Args:
+        gaussians: `[b, n]`.
+        targets: the views.
+        background: grey level in [0, 1] of targets that carry none.
+        views_at_once: views of a sample that are rendered together; 0 renders all at once.
+        backend: who renders.
+        features: as in `render`.
+        shown: which Gaussians each view is rendered of; all by default.
+    """
+    height, width = targets.images.shape[2:4]
+    grey: Any = background
+    if targets.background is not None:
+        grey = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
+    return render_in_groups(
+        gaussians,
+        targets.cameras,
+        views_at_once,
+        height=height,
+        width=width,
+        background=grey,
+        backend=backend,
+        features=features,
+        shown=shown,
+    )
+
+
+def comparison_losses(
+    rendering: Rendering,
+    targets: Views,
+    weights: Float[Array, "2 b v"],
+    terms: TermWeights,
+    names: Sequence[str],
+    *,
+    frozen: Frozen | None = None,
+    perceptual_images: int = 0,
+    perceptual_shares: Float[Array, "b"] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Metrics:
     """Returns the terms that compare renderings with the views they should be, none of them times its own weight.
 
     `denoise` (L_de) and `novel` (L_nv) are mean squared errors of colour; `alpha`, of coverage; `perceptual` is LPIPS,
@@ -41,27 +121,17 @@ def rendering_losses(
     views, of which `terms.denoise` and `terms.novel` say what they count.
 
     Args:
-        gaussians: `[b, n]`.
+        rendering: `[b, v]`.
         targets: the views to compare with.
         weights: of each view in L_de (row 0) and L_nv (row 1); a row sums to 1, or to 0 if it covers no view, unless
             samples have weights of their own.
         terms: weights of the terms at this step.
         names: of the terms beside the first two; one that the targets know nothing of is 0.
-        background: grey level in [0, 1] of targets that carry none.
-        views_at_once: views of a sample that are rendered together; 0 renders all at once.
-        backend: who renders.
         frozen: holds `lpips` for the perceptual term.
         perceptual_images: how many renderings LPIPS looks at; 0 for all.
         perceptual_shares: what LPIPS of each sample counts; 1 by default.
         key: draws the images that LPIPS looks at, if not all of them.
     """
-    height, width = targets.images.shape[2:4]
-    grey: Any = background
-    if targets.background is not None:
-        grey = jnp.broadcast_to(jnp.asarray(targets.background)[:, None], (*targets.images.shape[:2], 3))
-    rendering = render_in_groups(
-        gaussians, targets.cameras, views_at_once, height=height, width=width, background=grey, backend=backend
-    )
     squared = jnp.mean((rendering.image - targets.images) ** 2, axis=(2, 3, 4))
     metrics = {"denoise": jnp.sum(weights[0] * squared), "novel": jnp.sum(weights[1] * squared)}
     both = terms.denoise * weights[0] + terms.novel * weights[1]
