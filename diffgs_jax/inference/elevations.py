@@ -12,10 +12,11 @@ from jaxtyping import Float
 from diffgs_jax.checkpoints import read_metadata
 from diffgs_jax.config import from_dict
 from diffgs_jax.errors import UserError
+from diffgs_jax.inference.hub import BUNDLED_FOLDER
 from diffgs_jax.models import Predicts, family
 from diffgs_jax.models.stored import StoredModel, load_stored
 
-BUNDLED_ESTIMATOR = pathlib.Path(__file__).parents[1] / "checkpoints" / "elevations"
+BUNDLED_ESTIMATOR = BUNDLED_FOLDER / "elevations"
 """The estimator that comes with the package."""
 
 

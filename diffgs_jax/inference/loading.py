@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -12,13 +11,13 @@ from diffgs_jax.checkpoints import load_weights, read_metadata
 from diffgs_jax.config import TrainConfig, from_dict
 from diffgs_jax.errors import UserError
 from diffgs_jax.inference.compile_cache import use_compile_cache
-from diffgs_jax.inference.hub import checkpoint_folder
+from diffgs_jax.inference.hub import BUNDLED_FOLDER, checkpoint_folder
 from diffgs_jax.inference.pipeline import Pipeline
 from diffgs_jax.models import Renders, family
 from diffgs_jax.rasterizer import Backend, check_backend
 
-BUNDLED_CHECKPOINT = pathlib.Path(__file__).parents[1] / "checkpoints" / "furniture"
-"""The checkpoint that comes with the package."""
+BUNDLED_CHECKPOINT = BUNDLED_FOLDER / "furniture"
+"""The checkpoint that is taken where none is named."""
 
 
 def load(
@@ -27,8 +26,8 @@ def load(
     """Loads a trained model, and has JAX keep what it compiles on disk (see `compile_cache`).
 
     Args:
-        checkpoint: the folder of a run or of its checkpoints; `hub:owner/name` for a model of the Hugging Face Hub; the
-            model that comes with the package if None.
+        checkpoint: the folder of a run or of its checkpoints; `bundled:name` for one that comes with the package;
+            `hub:owner/name` for a model of the Hugging Face Hub; the package's one-picture model if None.
         low_memory: render one view at a time and, on accelerators, keep and run the network's trunk in bfloat16. On a
             CPU that would cost memory: XLA makes a float32 copy of the weights.
         backend: who renders; what the checkpoint's settings say if None.
