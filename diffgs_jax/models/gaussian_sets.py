@@ -77,7 +77,7 @@ def gaussians_of_set(numbers: Float[Array | np.ndarray, "*batch n 14"]) -> Gauss
     )
 
 
-def channel_statistics(sets: list[Float[np.ndarray, "n 14"]]) -> ChannelStatistics:
+def channel_statistics(sets: list[Float[np.ndarray, "_ 14"]]) -> ChannelStatistics:
     """Returns the statistics of fitted sets, every Gaussian counted alike; of unused slots nothing is counted.
 
     Raises:

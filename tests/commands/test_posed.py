@@ -51,7 +51,7 @@ def expected_poses(views):
 
 
 def test_poses_in_the_object_frame_stay(views, tmp_path):
-    images, cameras, _ = read_posed_images(write(tmp_path / "a", views, object_frame=True), TINY)
+    images, cameras, *_ = read_posed_images(write(tmp_path / "a", views, object_frame=True), TINY)
     assert images.shape == (6, 32, 32, 3)
     np.testing.assert_allclose(cameras.camera_to_world, expected_poses(views), atol=1e-5)
     np.testing.assert_allclose(cameras.intrinsics, views[2].intrinsics, atol=1e-5)
@@ -63,7 +63,7 @@ def test_poses_in_the_object_frame_stay(views, tmp_path):
 def test_other_worlds_are_brought_into_the_object_frame(views, tmp_path, transparent):
     """Its silhouettes tell where an object is and how large: their hull is larger than it, the less the more views."""
     path = write(tmp_path / "a", views, scale=3.0, shift=5.0, transparent=transparent)
-    _, cameras, _ = read_posed_images(path, TINY)
+    _, cameras, *_ = read_posed_images(path, TINY)
     found, expected = cameras.camera_to_world, expected_poses(views)
     np.testing.assert_allclose(found[:, :3, :3], expected[:, :3, :3], atol=0.03)
     nearer = np.linalg.norm(found[:, :3, 3], axis=-1) / np.linalg.norm(expected[:, :3, 3], axis=-1)

@@ -132,7 +132,7 @@ def test_the_command_line(script, ring, tools, tmp_path, capsys):
     (tmp_path / "nothing").mkdir()
     for words, message in (
         (["--out", "x"], "--in is missing"),
-        (["--in", "nowhere", "--out", "x"], "there is no folder nowhere"),
+        (["--in", "nowhere", "--out", "x"], "there is no file or folder nowhere"),
         (["--in", str(tmp_path / "nothing"), "--out", "x"], "not recognised"),
     ):
         with pytest.raises(UserError, match=message):

@@ -124,7 +124,7 @@ def test_how_the_trunk_is_run_changes_no_number(inputs, keeps):
 
 def test_between_blocks_tokens_have_the_type_of_the_settings(inputs):
     """So what a rematerialised block keeps for the backward pass is its input in that type, and nothing more."""
-    tokens, condition = inputs
+    tokens, condition = map(jnp.asarray, inputs)
     trunk = make_trunk(dtype=jnp.bfloat16, remat=True)
     assert jax.eval_shape(trunk, tokens, condition).dtype == tokens.dtype
     kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(lambda x: trunk(x, condition), x)[1], tokens))

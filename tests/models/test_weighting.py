@@ -126,11 +126,11 @@ def test_min_snr_weighs_every_sample_by_its_own_timestep(network, monkeypatch):
     _, terms = training_loss(LossConfig(min_snr_gamma=4.0), inputs)
     found = {}
 
-    def capture(gaussians, targets, weights, *_, **__):
+    def capture(rendering, targets, weights, *_, **__):
         found["weights"] = weights
         return {name: jnp.zeros(()) for name in ("denoise", "novel", "alpha")}
 
-    monkeypatch.setattr(losses, "rendering_losses", capture)
+    monkeypatch.setattr(losses, "comparison_losses", capture)
     training_loss(LossConfig(), inputs)
     plain = found["weights"]
     training_loss(LossConfig(min_snr_gamma=4.0), inputs)

@@ -7,6 +7,7 @@ CLIP's. The autoencoder is that of Stable Diffusion 1, imported by itself.
 import dataclasses
 import math
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,7 +48,9 @@ def recognizes(source: PublishedWeights) -> bool:
     """Tells whether these are Zero-1-to-3's: a torch file with its projection, or a folder with that of diffusers."""
     if source.tensors is not None:
         return any(name.startswith(_FOLDERS) for name in source.tensors)
-    return f"{_PROJECTION}weight" in state_dict(source).shapes
+    # What is no archive of torch.save may be weights of others, whose reader says what is wrong with it
+    is_archive = source.path.is_file() and zipfile.is_zipfile(source.path)
+    return is_archive and f"{_PROJECTION}weight" in state_dict(source).shapes
 
 
 def import_published(source: PublishedWeights, options: ImportOptions) -> ImportedModel:
