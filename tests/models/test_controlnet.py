@@ -202,6 +202,7 @@ def test_lists_of_controlnets_steer_and_what_makes_no_sense_is_one_line(base, ne
         assert line in told and told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_steered_is_refused_in_a_line(base):
     config = dataclasses.replace(tiny_controlled.CONTROLNET, base=base)
     module, steered = family(config), from_dict(read_metadata(base)["config"]).model

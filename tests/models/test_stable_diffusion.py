@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     return path, tiny.write_folder(path / "published"), tiny.write_autoencoder(path / "autoencoder")
 
 
+@pytest.mark.slow
 def test_a_folder_is_imported_and_reads_prompts_by_its_own_encoder(folder):
     path, (unet, text), autoencoder = folder
     source = open_published(path / "published")
