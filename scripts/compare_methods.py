@@ -6,7 +6,7 @@
 Every method is shown the view that `diffgs_jax.evaluate` shows, and scored on the object's other views: on the box
 PSNR, SSIM and LPIPS (AlexNet, if installed), and the coverage's intersection over union. `sds` and `vsd` match the
 picture and ask `--image-model`, a model of single images, about views from elsewhere; `zero123` asks a Zero-1-to-3;
-`picture alone` asks nobody. `--models NAME=FOLDER …` are trained models that make Gaussians: the bundled DiffusionGS by
+`picture alone` has no prior. `--models NAME=FOLDER …` are trained models of Gaussians: the bundled DiffusionGS by
 default, a GSRecon (which is shown as many views as it needs) or a DiffSplat where there is one. `--sweep` also runs
 Zero-1-to-3 over scales of guidance and ranges of timesteps. Options of the distilling follow `--`.
 

@@ -12,9 +12,9 @@ the model `bundled:four_pictures`. The schedule below, of 10,000 steps, was not 
 
 Colours, silhouettes and rays only, so any pictures with known cameras will do. A Gaussian starts where its pixel's ray
 enters the visual hull of the four silhouettes: that alone, without any training, scores 16.1 dB on the bounding box of
-19 test objects seen from elsewhere, 18.4 dB if it is put 0.06 deeper (the true depth: 19.6 dB), and a small network has to learn what is left. The scales
-of its Gaussians go from a tenth of a pixel's footprint at the object's distance (2 · 2.7 · tan 25° / 64 = 0.039) to
-that footprint.
+19 test objects seen from elsewhere, 18.4 dB if it is put 0.06 deeper (the true depth: 19.6 dB), and a small network has
+to learn what is left. The scales of its Gaussians go from a tenth of a pixel's footprint at the object's distance
+(2 · 2.7 · tan 25° / 64 = 0.039) to that footprint.
 """
 
 from diffgs_jax.config import OptimizerConfig, RunConfig, SamplingConfig, TrainConfig

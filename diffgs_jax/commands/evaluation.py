@@ -22,7 +22,7 @@ from diffgs_jax.diffusion import SamplerKind
 from diffgs_jax.errors import UserError
 from diffgs_jax.files import arrays_sha256, file_sha256
 from diffgs_jax.geometry import denoised_cameras
-from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions
+from diffgs_jax.inference import BUNDLED_CHECKPOINT, Pipeline, SamplingOptions, checkpoint_folder
 from diffgs_jax.inference.rigs import RECONSTRUCT, rig_beside
 
 
@@ -204,7 +204,7 @@ def describe_protocol(
     cases: list[evaluation.PosedObject],
 ) -> dict[str, Any]:
     """Returns everything but the sampler that the numbers depend on, as JSON can say it."""
-    counters = read_metadata(options.checkpoint or BUNDLED_CHECKPOINT).get("counters", {})
+    counters = read_metadata(checkpoint_folder(options.checkpoint or BUNDLED_CHECKPOINT)).get("counters", {})
     condition = f"the view nearest elevation {evaluation.CONDITION_ELEVATION:g}°"
     if options.index is not None:
         condition = f"the first context frame of {options.index.name}"

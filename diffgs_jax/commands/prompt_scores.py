@@ -123,12 +123,12 @@ def _clip_features(clip: CLIPScorer, images: np.ndarray, prompts: list[str]) -> 
 def _rewards(reward: RewardScorer, images: np.ndarray, prompts: list[str]) -> Float[np.ndarray, "v"]:
     """Returns the mean reward of each view."""
     tokens = tokenize(reward.tokenizer, prompts, reward.length)
-    judge = jax.jit(functools.partial(reward_of, reward.config))
+    rate = jax.jit(functools.partial(reward_of, reward.config))
     found = []
     for views, ids, mask in zip(images, tokens.ids, tokens.mask, strict=True):
         shown = prepare_pictures(views, reward.config.picture.size)
         repeated = [np.broadcast_to(one, (len(views), len(one))) for one in (ids, mask)]
-        found.append(np.asarray(judge(reward.params, shown, *repeated)))
+        found.append(np.asarray(rate(reward.params, shown, *repeated)))
     return np.stack(found).mean(axis=0)
 
 

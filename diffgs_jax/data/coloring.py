@@ -1,7 +1,7 @@
 """Colours of objects by name: found by rule in their pictures, put into captions, and changed in copies.
 
 Names are points in CIE Lab (1976, D65), where equal distances look about equally different; a pixel has the nearest
-name. So a caption's colour says what is there, and nobody had to write it.
+name. Colours of captions come from the images.
 """
 
 import hashlib

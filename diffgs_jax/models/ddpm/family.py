@@ -23,8 +23,9 @@ from diffgs_jax.models.bundles import (
 from diffgs_jax.models.counting import parameter_count, product_flops, residual_bytes
 from diffgs_jax.models.ddpm.config import DDPMConfig
 from diffgs_jax.models.ddpm.loss import loss, to_state
-from diffgs_jax.models.ddpm.network import apply_network, check_network, class_numbers, init_params, param_shapes
+from diffgs_jax.models.ddpm.network import apply_network, check_network, init_params, param_shapes
 from diffgs_jax.models.generation import generate
+from diffgs_jax.models.layers.classes import class_numbers
 
 _MATRICES = ("qkv", "projection", "condition", "skip")
 
@@ -126,12 +127,12 @@ def clean_state(config: DDPMConfig, params: Params, frozen: Frozen, batch: Batch
 
 def condition(config: DDPMConfig, params: Params, frozen: Frozen, request: Request) -> Int[Array, "b"] | None:
     """Returns the classes as the network counts them; None if it knows none."""
-    return class_numbers(config, request.labels, len(request.domain))
+    return class_numbers(config.classes, request.labels, len(request.domain))
 
 
 def null_condition(config: DDPMConfig, params: Params, frozen: Frozen, request: Request) -> Int[Array, "b"] | None:
     """Returns the same for no class."""
-    return class_numbers(config, None, len(request.domain))
+    return class_numbers(config.classes, None, len(request.domain))
 
 
 def denoiser(

@@ -12,7 +12,8 @@ from diffgs_jax.models.bundles import (
     Params,
 )
 from diffgs_jax.models.ddpm.config import DDPMConfig
-from diffgs_jax.models.ddpm.network import apply_network, class_numbers
+from diffgs_jax.models.ddpm.network import apply_network
+from diffgs_jax.models.layers.classes import class_numbers
 
 
 def loss(
@@ -42,7 +43,7 @@ def loss(
     schedule = make_schedule(config.schedule)
     x_t = add_noise(schedule, x0, timesteps, noise)
     labels = None if batch.labels is None else jnp.repeat(jnp.asarray(batch.labels), views)
-    classes = class_numbers(config, labels, count)
+    classes = class_numbers(config.classes, labels, count)
     if classes is not None and config.condition_dropout:
         hidden = jax.random.bernoulli(key_hidden, config.condition_dropout, (count,))
         classes = jnp.where(hidden, config.classes, classes)

@@ -11,7 +11,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
@@ -101,24 +100,6 @@ def apply_network(
         classes: of `class_numbers`; None if there are no classes.
     """
     return nnx.merge(_graphdef(config), params)(x, timesteps, classes)
-
-
-def class_numbers(
-    config: DDPMConfig, labels: Int[Array | np.ndarray, "b"] | None, batch: int
-) -> Int[Array, "{batch}"] | None:
-    """Returns the rows of the class embedding that labels ask for: the last one for no class, known or not.
-
-    Args:
-        config: of the model; None is returned where it has no classes.
-        labels: of each image, −1 for none; None if there are none at all.
-        batch: how many images.
-    """
-    if not config.classes:
-        return None
-    if labels is None:
-        return jnp.full((batch,), config.classes, jnp.int32)
-    labels = jnp.asarray(labels)
-    return jnp.where((labels >= 0) & (labels < config.classes), labels, config.classes)
 
 
 def check_network(config: DDPMConfig) -> None:

@@ -133,7 +133,7 @@ class LossSchedules:
 
 @dataclasses.dataclass(frozen=True)
 class NovelPriorConfig:
-    """Score distillation on views that nobody has seen (RenderDiffusion, Anciukevičius et al. 2023, regularises so).
+    """Score distillation on novel views (RenderDiffusion, Anciukevičius et al. 2023, regularises so).
 
     Gaussians are rendered from cameras drawn around the object, and a frozen diffusion model of images says how the
     renderings should change (Poole et al. 2023). All numbers are our own choice.

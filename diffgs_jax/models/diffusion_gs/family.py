@@ -97,7 +97,7 @@ def init(config: DiffusionGSConfig, key: PRNGKeyArray) -> Params:
 
 
 def load_frozen(config: DiffusionGSConfig, purpose: Purpose) -> Frozen:
-    """Loads `lpips` if training has a perceptual term, and `prior` if novel views are judged; else nothing.
+    """Loads `lpips` if training has a perceptual term, and `prior` if novel views are regularised; else nothing.
 
     Raises:
         UserError: if weights were never fetched, or the prior is none.

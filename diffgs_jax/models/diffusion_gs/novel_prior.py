@@ -18,7 +18,7 @@ from diffgs_jax.rasterizer import render_sharded
 
 
 def load_prior(config: NovelPriorConfig) -> StoredModel:
-    """Loads the model that judges novel views.
+    """Loads the model that is the prior of novel views.
 
     Raises:
         UserError: if none is named, there is none, or it is no diffusion model of images.
@@ -30,7 +30,7 @@ def load_prior(config: NovelPriorConfig) -> StoredModel:
     module = family(prior.config)
     needs = module.requirements(prior.config)
     if not isinstance(module, Diffuses) or needs.makes != "images" or needs.cameras:
-        raise UserError(f"{config.checkpoint} is no diffusion model of images: it cannot judge novel views")
+        raise UserError(f"{config.checkpoint} is no diffusion model of images: it cannot be the prior of novel views")
     return prior
 
 

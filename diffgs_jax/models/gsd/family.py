@@ -27,7 +27,8 @@ from diffgs_jax.models.gaussian_sets import CHANNELS, denormalized, gaussians_of
 from diffgs_jax.models.generation import generate
 from diffgs_jax.models.gsd.config import GSDConfig
 from diffgs_jax.models.gsd.loss import clean_sets, loss, statistics_of
-from diffgs_jax.models.gsd.network import apply_network, check_network, class_numbers, init_params, param_shapes
+from diffgs_jax.models.gsd.network import apply_network, check_network, init_params, param_shapes
+from diffgs_jax.models.layers.classes import class_numbers
 from diffgs_jax.rasterizer import Backend, render_in_groups
 
 _SHOWN = ObjectRig(azimuths=(0.0, 90.0, 180.0, 270.0))
@@ -145,7 +146,7 @@ def clean_state(config: GSDConfig, params: Params, frozen: Frozen, batch: Batch)
 def condition(config: GSDConfig, params: Params, frozen: Frozen, request: Request) -> SetCondition:
     """Returns the classes, and the views that guide."""
     views = request.condition if config.guidance.scale else None
-    return SetCondition(class_numbers(config, request.labels, len(request.domain)), views)
+    return SetCondition(class_numbers(config.classes, request.labels, len(request.domain)), views)
 
 
 def null_condition(config: GSDConfig, params: Params, frozen: Frozen, request: Request) -> SetCondition:

@@ -8,7 +8,8 @@ from diffgs_jax.diffusion import add_noise, make_schedule, sample_timesteps, to_
 from diffgs_jax.models.bundles import Batch, Frozen, Metrics, Params
 from diffgs_jax.models.gaussian_sets import OPACITY, ChannelStatistics, normalized
 from diffgs_jax.models.gsd.config import GSDConfig
-from diffgs_jax.models.gsd.network import apply_network, class_numbers
+from diffgs_jax.models.gsd.network import apply_network
+from diffgs_jax.models.layers.classes import class_numbers
 
 
 def loss(
@@ -33,7 +34,7 @@ def loss(
     noise = jax.random.normal(key_noise, x0.shape, x0.dtype)
     schedule = make_schedule(config.schedule)
     x_t = add_noise(schedule, x0, timesteps, noise)
-    classes = class_numbers(config, batch.labels, count)
+    classes = class_numbers(config.classes, batch.labels, count)
     if classes is not None and config.condition_dropout:
         hidden = jax.random.bernoulli(key_hidden, config.condition_dropout, (count,))
         classes = jnp.where(hidden, config.classes, classes)
